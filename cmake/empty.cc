@@ -1,0 +1,1 @@
+// A module that is headers alone still needs one translation unit.
