@@ -30,3 +30,20 @@ add_library(tessera_warnings INTERFACE)
 add_library(tessera::warnings ALIAS tessera_warnings)
 target_compile_options(tessera_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+
+# WiredTiger, built from its source distribution by tools/setup/wiredtiger.sh into the cache.
+execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tools/setup/wiredtiger.sh --where
+                OUTPUT_VARIABLE wiredtiger_dir OUTPUT_STRIP_TRAILING_WHITESPACE
+                COMMAND_ERROR_IS_FATAL ANY)
+if(NOT EXISTS ${wiredtiger_dir}/lib/libwiredtiger.a)
+    message(FATAL_ERROR "WiredTiger is not built yet (looked in ${wiredtiger_dir}).\n"
+                        "Next step: make setup")
+endif()
+add_library(tessera_wiredtiger STATIC IMPORTED)
+add_library(tessera::wiredtiger ALIAS tessera_wiredtiger)
+set_target_properties(tessera_wiredtiger PROPERTIES
+    IMPORTED_LOCATION ${wiredtiger_dir}/lib/libwiredtiger.a
+    INTERFACE_INCLUDE_DIRECTORIES ${wiredtiger_dir}/include
+    INTERFACE_LINK_LIBRARIES
+        "Snappy::snappy;PkgConfig::zlib;PkgConfig::zstd;Threads::Threads;${CMAKE_DL_LIBS}")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS tools/setup/wiredtiger.sh)
