@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// New identifiers. Randomness and time come in, so that a simulated run repeats.
+#pragma once
+
+#include "base/random.h"
+#include "base/time.h"
+#include "bson/value.h"
+
+namespace tessera::bson {
+
+/// Makes ObjectIds: seconds, five random bytes of this process, a counter. Not thread-safe.
+class ObjectIdSource {
+public:
+    explicit ObjectIdSource(Random& random);
+    ObjectId next(WallTime now);
+
+private:
+    std::uint64_t process_;
+    std::uint32_t counter_;
+};
+
+/// A version 4 (random) UUID.
+Uuid make_uuid(Random& random);
+
+}  // namespace tessera::bson

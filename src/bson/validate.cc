@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Walks the bytes once, with an explicit stack, so that hostile nesting cannot exhaust ours.
+#include "bson/validate.h"
+
+#include <array>
+
+namespace tessera::bson {
+namespace {
+
+Error invalid(const char* why) {
+    return Error(ErrorCode::invalid_bson, std::string("invalid BSON: ") + why);
+}
+
+}  // namespace
+
+Result<View> validate(std::string_view bytes, int nesting) {
+    ASSERT(nesting <= nesting_max);
+    if (value_size(Type::object, bytes.data(), bytes.size()) !=
+        static_cast<std::int64_t>(bytes.size()))
+        return invalid("the length does not match");
+
+    std::array<const char*, nesting_max + 1> ends{};  // Where each open document's NUL stands.
+    int depth = 0;
+    ends[0] = bytes.data() + bytes.size() - 1;
+    const char* at = bytes.data() + 4;
+    while (true) {
+        const char* const end = ends[static_cast<std::size_t>(depth)];
+        if (at == end) {
+            if (depth-- == 0) return View(bytes.data());
+            ++at;
+            continue;
+        }
+        const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at));
+        const char* const name = at + 1;
+        const auto left = static_cast<std::size_t>(end - name);
+        const void* const name_end = std::memchr(name, 0, left);
+        if (name_end == nullptr) return invalid("a field name has no end");
+        const char* const data = static_cast<const char*>(name_end) + 1;
+        const std::int64_t size = value_size(type, data, static_cast<std::size_t>(end - data));
+        if (size < 0) return invalid("a value is malformed or of unknown type");
+        if (type == Type::boolean && static_cast<std::uint8_t>(*data) > 1)
+            return invalid("a boolean is neither 0 nor 1");
+        if (type == Type::object || type == Type::array) {
+            if (++depth > nesting)
+                return Error(ErrorCode::overflow, "BSON document nests too deeply");
+            ends[static_cast<std::size_t>(depth)] = data + size - 1;
+            at = data + 4;
+            continue;
+        }
+        if (type == Type::code_with_scope) {
+            if (depth + 1 > nesting)
+                return Error(ErrorCode::overflow, "BSON document nests too deeply");
+            const Value value(type, data, static_cast<std::uint32_t>(size));
+            TRY_OK([&]() -> Status {
+                // Recursion is bounded by `nesting`, which shrinks by what is used so far.
+                TRY([[maybe_unused]] const View scope,
+                    validate({value.as_scope().data(), value.as_scope().size()},
+                             nesting - depth - 1));
+                return {};
+            }());
+        }
+        at = data + size;
+    }
+}
+
+}  // namespace tessera::bson
