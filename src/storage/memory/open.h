@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine in memory: same semantics, no file, no thread, no clock; deterministic. For the
+// simulator, tests and throw-away clusters.
+#pragma once
+
+#include <memory>
+
+#include "storage/engine.h"
+
+namespace tessera::storage::memory {
+
+/// What a simulator may do to it beyond the contract.
+class MemoryEngine : public Engine {
+public:
+    /// As if the process was killed and started again: logged tables as of the last flush_journal(),
+    /// unlogged ones as of the last checkpoint. Requires: no transaction is open.
+    virtual void crash() = 0;
+};
+
+std::unique_ptr<MemoryEngine> open();
+
+}  // namespace tessera::storage::memory
