@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All databases, collections, views and indexes of one member, kept in the engine's catalog table.
+//
+// Looking up is lock-free for the caller: find() returns the present immutable state. Reading or
+// writing documents needs a shared CollectionLock, DDL an exclusive one; both are held in synchronous
+// code only, never over a co_await. DDL functions write in the caller's transaction, which also holds
+// its oplog entry, and take effect in memory when CatalogChange::published() is called after the
+// commit; a change that is destroyed unpublished undoes what it made outside the transaction (tables).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/namespace.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "bson/view.h"
+#include "catalog/collection.h"
+#include "storage/engine.h"
+
+namespace tessera::catalog {
+
+/// A view: its pipeline runs over `on` (same database; may itself be a view).
+struct ViewDefinition {
+    Namespace ns;
+    std::string on;
+    std::vector<bson::Document> pipeline;
+    bson::Document options;  // viewOn, pipeline, collation: what listCollections shows.
+};
+
+/// A DDL's effect, waiting for its transaction's commit.
+class [[nodiscard]] CatalogChange {
+public:
+    CatalogChange() = default;
+    /// `publish` runs once in published(); `undo` when that never happens.
+    CatalogChange(std::function<void()> publish, std::function<void()> undo);
+    CatalogChange(CatalogChange&& other) noexcept;
+    CatalogChange& operator=(CatalogChange&& other) noexcept;
+    ~CatalogChange();
+    /// Call after the transaction has committed, still under the exclusive lock.
+    void published();
+
+private:
+    std::function<void()> publish_;
+    std::function<void()> undo_;
+};
+
+/// Held while documents of a collection are read or written (shared) or its metadata changes
+/// (exclusive). Also keeps the collection's state alive.
+class CollectionLock {
+public:
+    CollectionLock() = default;
+    CollectionLock(CollectionLock&&) = default;
+    CollectionLock& operator=(CollectionLock&&) = default;
+
+    /// Null when the namespace holds no collection (it may be a view, or nothing).
+    Collection* collection() const { return collection_.get(); }
+    explicit operator bool() const { return collection_ != nullptr; }
+    Collection* operator->() const { return collection_.get(); }
+    Collection& operator*() const { return *collection_; }
+
+private:
+    friend class Catalog;
+    std::shared_ptr<Collection> collection_;            // Also owned by the catalog until dropped.
+    std::shared_ptr<std::shared_mutex> mutex_;          // Of the namespace; outlives its collections.
+    std::shared_lock<std::shared_mutex> shared_;
+    std::unique_lock<std::shared_mutex> exclusive_;
+};
+
+struct CreateOptions {
+    bson::Uuid uuid;
+    bson::Document options;                      // The create command's fields, without name/idIndex.
+    std::optional<bson::Document> id_index;      // As a client or an oplog entry gives it.
+};
+
+struct RenameOptions {
+    bool drop_target = false;
+};
+
+/// One index spec after checks and defaults ({v: 2, key, name, ...}).
+struct CheckedIndexSpec {
+    bson::Document spec;
+    bool exists_already = false;  // Identical: nothing to do.
+};
+
+/// What collMod changed, for its reply and its oplog entry.
+struct CollModResult {
+    CatalogChange change;
+    bson::Document reply;         // expireAfterSeconds_old/_new, hidden_old/_new, ...
+    bson::Document old_options;   // For o2.
+};
+
+class Catalog {
+public:
+    /// Reads the catalog table, making it on a fresh engine. `logs_tables`: a standalone, whose
+    /// tables need the journal since there is no oplog. Converts tables when that changed.
+    static Result<std::unique_ptr<Catalog>> open(storage::Engine& engine,
+                                                 bool logs_tables,
+                                                 Random& random);
+    virtual ~Catalog() = default;
+
+    // ---- Looking up ---------------------------------------------------------------------------
+    virtual std::shared_ptr<Collection> find(const Namespace& ns) const = 0;
+    virtual std::shared_ptr<Collection> find(const bson::Uuid& uuid) const = 0;
+    virtual std::shared_ptr<const ViewDefinition> find_view(const Namespace& ns) const = 0;
+    virtual std::vector<std::shared_ptr<Collection>> collections(std::string_view db) const = 0;
+    virtual std::vector<std::shared_ptr<const ViewDefinition>> views(std::string_view db) const = 0;
+    /// Names of databases with a collection or a view, in order.
+    virtual std::vector<std::string> databases() const = 0;
+
+    virtual CollectionLock lock_shared(const Namespace& ns) = 0;
+    virtual CollectionLock lock_exclusive(const Namespace& ns) = 0;
+
+    // ---- DDL: inside a transaction, under the exclusive lock of every namespace named ----------
+    virtual Result<CatalogChange> create(storage::Transaction& transaction,
+                                         const Namespace& ns,
+                                         const CreateOptions& options) = 0;
+    /// `when`: the oplog position of the drop; tables go once nothing can need them.
+    virtual Result<CatalogChange> drop(storage::Transaction& transaction,
+                                       const Namespace& ns,
+                                       Timestamp when) = 0;
+    virtual Result<CatalogChange> rename(storage::Transaction& transaction,
+                                         const Namespace& from,
+                                         const Namespace& to,
+                                         RenameOptions options,
+                                         Timestamp when) = 0;
+    /// Checks a createIndexes spec against the collection: all errors of index specifications.
+    virtual Result<CheckedIndexSpec> check_index(const Collection& collection,
+                                                 bson::View spec) const = 0;
+    /// Makes an index and fills it from the collection's documents, in this transaction.
+    virtual Result<CatalogChange> create_index(storage::Transaction& transaction,
+                                               Collection& collection,
+                                               bson::View checked_spec) = 0;
+    /// Fails with IndexNotFound or InvalidOptions (_id_).
+    virtual Result<CatalogChange> drop_index(storage::Transaction& transaction,
+                                             Collection& collection,
+                                             std::string_view name,
+                                             Timestamp when) = 0;
+    virtual Result<CollModResult> coll_mod(storage::Transaction& transaction,
+                                           Collection& collection,
+                                           bson::View command) = 0;
+    /// Views are documents of <db>.system.views; call after writing one there and committing.
+    virtual Status reload_views(std::string_view db) = 0;
+
+    // ---- The whole -----------------------------------------------------------------------------
+    /// Reads everything anew, after recover_to_stable().
+    virtual Status reload() = 0;
+    /// Writes counts and sizes; at checkpoints and shutdown.
+    virtual Status save_counts() = 0;
+};
+
+/// {md5, per-collection md5s}: MD5 over documents in _id order, for dbHash.
+struct DatabaseHash {
+    std::string md5;
+    std::vector<std::pair<std::string, std::string>> collections;
+};
+Result<DatabaseHash> hash_database(Catalog& catalog,
+                                   storage::Engine& engine,
+                                   std::string_view db,
+                                   Timestamp read_at);
+
+/// validate: every record readable and valid, every index entry present and nothing else.
+struct ValidationReport {
+    std::int64_t records = 0;
+    std::int64_t invalid_documents = 0;
+    std::vector<std::pair<std::string, std::int64_t>> keys_per_index;
+    std::vector<std::string> errors;
+    std::vector<std::string> warnings;
+};
+Result<ValidationReport> validate_collection(Collection& collection, storage::Engine& engine);
+
+}  // namespace tessera::catalog

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One collection of this member: its record table, its indexes and how a document's change becomes
+// a change of each. Metadata is immutable: DDL makes a new Collection state that readers see once
+// the DDL's transaction has committed; counts and multikey flags alone change in place.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/namespace.h"
+#include "base/result.h"
+#include "bson/key.h"
+#include "bson/view.h"
+#include "storage/engine.h"
+
+namespace tessera::query {
+class CollectionSource;
+}
+
+namespace tessera::catalog {
+
+class Index;
+
+/// A document as found in a table; the view is valid until the transaction's next operation.
+struct Found {
+    bson::RecordId id;
+    bson::View document;
+};
+
+/// Bits of CollectionOptions the code asks about; the whole options document is kept beside it.
+struct CollectionOptions {
+    bson::Document document;  // As given to create, without the name: what listCollections shows.
+    bool is_capped = false;
+    std::int64_t capped_bytes_max = 0;
+    std::int64_t capped_documents_max = 0;  // 0: none.
+};
+
+class Collection {
+public:
+    virtual ~Collection() = default;
+
+    virtual const Namespace& ns() const = 0;
+    virtual const bson::Uuid& uuid() const = 0;
+    virtual const CollectionOptions& options() const = 0;
+    /// In the order they were made; _id_ first. Empty for an oplog.
+    virtual const std::vector<std::shared_ptr<Index>>& indexes() const = 0;
+    /// What the planner reads through.
+    virtual query::CollectionSource& source() = 0;
+
+    // ---- Documents, inside a transaction and under a shared CollectionLock ---------------------
+    /// Inserts a document that has its _id first (see fix_document). Checks the validator unless
+    /// told otherwise. Fails with DuplicateKey (details: keyPattern, keyValue),
+    /// DocumentValidationFailure, CannotIndexParallelArrays (171), WriteConflict, ...
+    virtual Result<bson::RecordId> insert(storage::Transaction& transaction,
+                                          bson::View document,
+                                          bool validates = true) = 0;
+    virtual Status update(storage::Transaction& transaction,
+                          bson::RecordId id,
+                          bson::View before,
+                          bson::View after,
+                          bool validates = true) = 0;
+    virtual Status remove(storage::Transaction& transaction,
+                          bson::RecordId id,
+                          bson::View before) = 0;
+    virtual Result<std::optional<Found>> find_by_id(storage::Transaction& transaction,
+                                                    const bson::Value& id) = 0;
+    virtual Result<std::optional<bson::View>> find_record(storage::Transaction& transaction,
+                                                          bson::RecordId id) = 0;
+    /// For a capped collection over its limit: the oldest documents to remove now, so that each
+    /// removal gets its own oplog entry.
+    virtual Result<std::vector<bson::RecordId>> capped_excess(storage::Transaction& transaction) = 0;
+
+    // ---- Numbers ------------------------------------------------------------------------------
+    virtual std::int64_t count() const = 0;
+    virtual std::int64_t data_size() const = 0;
+    /// Bytes on disk of the record table and, with names, of each index.
+    virtual std::uint64_t storage_size() = 0;
+    virtual std::vector<std::pair<std::string, std::uint64_t>> index_sizes() = 0;
+};
+
+/// Puts _id first, adding a fresh ObjectId where there is none; refuses what no collection stores:
+/// an _id that is an array, undefined or a regex (InvalidIdField 53), a document past 16 MiB
+/// (BadValue 2, as observed), a top-level field name that starts with '$' where the protocol refuses.
+/// Returns the document to store.
+Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& fresh_id);
+
+}  // namespace tessera::catalog
