@@ -3,7 +3,8 @@
 // Order-preserving keys: bytes whose memcmp order is the BSON order of the values they encode, a
 // direction a field. Numbers of all four types that compare equal give the same key bytes; what the
 // key alone cannot say (which numeric type, negative zero, string or symbol, decimal precision) is
-// kept beside it as type bits, so that decode() gives the values back exactly.
+// kept beside it as type bits, so that decode_key() gives the values back exactly. The format is
+// described in key.cc.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@
 
 namespace tessera::bson {
 
-/// A stored record's number within its collection; 0 is none. Encoded big-endian after a key.
+/// A stored record's number within its collection, positive; 0 is none. After an index key it
+/// takes 2 to 9 bytes, by its size, readable from either end.
 struct RecordId {
     std::int64_t value = 0;
     auto operator<=>(const RecordId&) const = default;
@@ -51,20 +53,22 @@ public:
     void clear();
 
 private:
-    friend struct KeyEncoder;
+    friend class KeyEncoder;
     Ordering ordering_;
     std::size_t field_ = 0;
     std::string key_;
     std::string type_bits_;
+    std::size_t implied_ = 0;  // Tags left unwritten since the last one that said something.
 };
 
-/// Returns the length of the fields' part of a key: up to and with the ending written by finish().
+/// Returns the length of the fields' part of an index entry's key: up to and with the ending
+/// written by finish(). Requires: a RecordId was appended.
 std::size_t fields_length(std::string_view key);
 /// Reads the RecordId at the end of an index entry's key.
 RecordId record_id_at_end(std::string_view key);
 
-/// Gives back the values of a key. `values` are allocated in `arena`. Fails with InternalError on
-/// bytes that no KeyBuilder wrote.
+/// Gives back the values of a key, with or without ending and RecordId. `values` are allocated in
+/// `arena`. Fails with InternalError on bytes that no KeyBuilder wrote.
 Status decode_key(std::string_view key, std::string_view type_bits, Ordering ordering, Arena& arena,
                   std::vector<Value>& values);
 
