@@ -81,6 +81,7 @@ public:
 
     bool is_replica_set() const { return !options_.set_name.empty(); }
     const Options& options() const { return options_; }
+    catalog::Catalog& catalog() const { return environment_.catalog; }
 
     // ---- Gates -------------------------------------------------------------------------------
     /// Whether a client may write to `ns` here now; NotWritablePrimary (10107) otherwise, or
@@ -94,6 +95,8 @@ public:
     // ---- The oplog ---------------------------------------------------------------------------
     /// Null on a standalone and before the set is initiated.
     Oplog* oplog() const { return oplog_ptr_.load(); }
+    /// A fresh UUID from the member's randomness. Any thread.
+    bson::Uuid make_uuid();
     LogicalClock& logical_clock() const { return environment_.logical_clock; }
     OpTime last_applied() const;
     OpTime commit_point() const;

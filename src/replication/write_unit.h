@@ -31,6 +31,8 @@ struct WriteOrigin {
     /// A checked-out session with an open retryable write; null otherwise.
     Session* session = nullptr;
     bool from_migrate = false;
+    /// A sharded collection's key pattern: its fields stand in o2 (and a delete's o) after _id.
+    bson::View shard_key;
 };
 
 class WriteUnit {
@@ -76,6 +78,14 @@ public:
                  std::optional<bson::View> object2);
     /// A statement that changed nothing but must be remembered as executed.
     Status remember_statement(StatementId statement);
+
+    /// Makes the next reserved position the timestamp of what is written from now on; nothing where
+    /// there is no oplog. insert(), update() and remove() do it themselves.
+    Status use_next_position();
+    /// The next reserved position; null without an oplog.
+    OpTime next_position() const;
+    /// A fresh UUID, for what this unit creates.
+    bson::Uuid make_uuid();
 
     /// Commits. Returns the last entry's position; null when nothing was logged.
     Result<OpTime> commit();
