@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Third parties, each named once (docs/decisions and README say why each is there).
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
@@ -30,6 +31,13 @@ add_library(tessera_warnings INTERFACE)
 add_library(tessera::warnings ALIAS tessera_warnings)
 target_compile_options(tessera_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+if(TESSERA_CLANG_COROUTINES)
+    # clang 14 does not announce the coroutines libstdc++ 12 asks for.
+    target_compile_definitions(tessera_warnings INTERFACE
+        __cpp_impl_coroutine=201902L BOOST_ASIO_HAS_CO_AWAIT BOOST_ASIO_HAS_STD_COROUTINE)
+    target_compile_options(tessera_warnings INTERFACE
+        -Wno-builtin-macro-redefined -Wno-deprecated-experimental-coroutine)
+endif()
 
 # WiredTiger, built from its source distribution by tools/setup/wiredtiger.sh into the cache.
 execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tools/setup/wiredtiger.sh --where

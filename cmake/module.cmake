@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # module(NAME DEPS a b LIBRARIES x::y) makes the static library of the folder src/NAME from every
 # source in and below it, and NAME_test from every *_test.cc, linked to that module alone, so that
 # a test which needs more than DEPS says does not link.
@@ -20,8 +21,41 @@ function(module name)
 
     if(tests)
         add_executable(${name}_test ${tests})
+        set_target_properties(${name}_test PROPERTIES
+            RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
         target_link_libraries(${name}_test PRIVATE ${name} ${arg_LIBRARIES} tessera::warnings
                                                    GTest::gmock GTest::gtest_main)
         gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60)
     endif()
+endfunction()
+
+# program(NAME SOURCE main.cc DEPS a b LIBRARIES x::y CALLED other names) makes bin/NAME, and beside
+# it a symbolic link for each other name the binary may be called by.
+function(program name)
+    cmake_parse_arguments(arg "" "SOURCE" "DEPS;LIBRARIES;CALLED" ${ARGN})
+    add_executable(${name} ${arg_SOURCE})
+    target_link_libraries(${name} PRIVATE ${arg_DEPS} ${arg_LIBRARIES} tessera::warnings)
+    foreach(other ${arg_CALLED})
+        add_custom_command(TARGET ${name} POST_BUILD VERBATIM
+            COMMAND ${CMAKE_COMMAND} -E create_symlink ${name} $<TARGET_FILE_DIR:${name}>/${other})
+    endforeach()
+endfunction()
+
+# fuzz_target(NAME DEPS a b CORPUS dir) makes fuzz/NAME.cc a libFuzzer program where TESSERA_FUZZ is
+# on, and elsewhere a test that replays every file of the corpus once.
+function(fuzz_target name)
+    cmake_parse_arguments(arg "" "CORPUS" "DEPS;LIBRARIES" ${ARGN})
+    if(NOT arg_CORPUS)
+        set(arg_CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+    endif()
+    if(TESSERA_FUZZ)
+        add_executable(fuzz_${name} ${name}.cc)
+        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    else()
+        add_executable(fuzz_${name} ${name}.cc ${CMAKE_SOURCE_DIR}/cmake/replay_corpus.cc)
+        set_target_properties(fuzz_${name} PROPERTIES
+            RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+        add_test(NAME fuzz.${name} COMMAND fuzz_${name} ${arg_CORPUS})
+    endif()
+    target_link_libraries(fuzz_${name} PRIVATE ${arg_DEPS} ${arg_LIBRARIES} tessera::warnings)
 endfunction()
