@@ -38,8 +38,8 @@ protected:
     };
 };
 
-/// co_await resume_on(executor): goes on there. Needs no answer when it is already there unless
-/// the executor is a pool.
+/// co_await resume_on(executor): goes on there, always by way of its queue, so that it also gives
+/// others a turn when it is there already.
 class resume_on {
 public:
     explicit resume_on(Executor& executor) : executor_(executor) {}

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Task<T>: a lazy coroutine. It starts when it is awaited, resumes whoever awaits it by symmetric
-// transfer, and is destroyed with its handle; a task that was never awaited never runs. It is our
-// own, not Asio's awaitable (docs/decisions/0003): nothing above `net` then includes Asio, and the
-// simulator owns every resumption.
+// Task<T>: a lazy coroutine. It starts when it is awaited, resumes whoever awaits it when it ends,
+// and is destroyed with its handle; a task that was never awaited never runs. It is our own, not
+// Asio's awaitable (docs/decisions/0003): nothing above `net` then includes Asio, and the simulator
+// owns every resumption.
+//
+// Why not symmetric transfer: g++ turns it into a jump only when it optimises, so that in debug and
+// sanitizer builds a loop that awaits tasks which end at once would grow the stack by each of them.
+// Here a task that ends without waiting returns to its awaiter, which never suspends; one that ends
+// later resumes its awaiter from its own end. `meeting` decides between the two.
 //
 // g++ 12: no braces and no capturing lambda inside a co_await expression (docs/style.md).
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <exception>
 #include <optional>
@@ -26,14 +32,18 @@ namespace detail {
 struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> finished) noexcept {
-        return finished.promise().waiting;
+    void await_suspend(std::coroutine_handle<Promise> finished) noexcept {
+        // Once the flag is set, the awaiter may destroy this frame at any moment.
+        const std::coroutine_handle<> waiting = finished.promise().waiting;
+        if (finished.promise().meeting.exchange(true, std::memory_order_acq_rel)) waiting.resume();
     }
     void await_resume() const noexcept {}
 };
 
 struct PromiseBase {
     std::coroutine_handle<> waiting = std::noop_coroutine();
+    // Set by whichever comes first: the end of this task, or its awaiter having suspended.
+    std::atomic<bool> meeting = false;
 
     std::suspend_always initial_suspend() const noexcept { return {}; }
     FinalAwaiter final_suspend() const noexcept { return {}; }
@@ -82,11 +92,18 @@ public:
     }
 
     bool await_ready() const noexcept { return false; }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiting) noexcept {
-        handle_.promise().waiting = waiting;
-        return handle_;
+    bool await_suspend(std::coroutine_handle<> waiting) noexcept {
+        detail::PromiseBase& promise = handle_.promise();
+        promise.waiting = waiting;
+        handle_.resume();
+        // Either it has ended (go on without suspending), or it will and then resumes `waiting`.
+        if (promise.meeting.load(std::memory_order_acquire)) return false;
+        return !promise.meeting.exchange(true, std::memory_order_acq_rel);
     }
     T await_resume() { return handle_.promise().take(); }
+
+    /// Whether there is a coroutine in it (not moved from, not default-constructed).
+    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
 
 private:
     Handle handle_;
@@ -103,7 +120,7 @@ inline Task<void> Promise<void>::get_return_object() {
 }  // namespace detail
 
 /// Starts `task` on `executor` and lets it run to its end by itself. Whoever spawns is responsible
-/// for its end: see TaskGroup.
+/// for its end: see TaskGroup. A task whose executor shuts down before its start is destroyed.
 void spawn(Executor& executor, Task<void> task);
 
 }  // namespace tessera::async
