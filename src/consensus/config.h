@@ -113,6 +113,8 @@ struct ReplicaSetConfig {
     /// Fails with InvalidReplicaSetConfig (93) or BadValue (2).
     Status validate() const;
     /// Checks validate() and that `self` may be the node that runs replSetInitiate with it.
+    /// The caller sets term to 0 first: with -1 it would not be older than the first primary's
+    /// (term 1, same version), and so never be replaced by it.
     Status validate_for_initiate(std::optional<MemberId> self) const;
     /// Checks that this may follow `old`. `self`: this node's id in the new configuration.
     /// `force`: any step is allowed that keeps the name and identity of the set.

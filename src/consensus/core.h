@@ -167,6 +167,7 @@ public:
     /// replSetInitiate made this configuration durable on this node (with an initial entry in the
     /// log, already told by applied() and durable(), and mode SECONDARY): installs it, and as soon
     /// as a majority has it too this node calls an election, without waiting a timeout.
+    /// Requires: config.term is 0 (ReplicaSetConfig::validate_for_initiate says why).
     void initiated(const ReplicaSetConfig& config, std::optional<MemberId> self, Instant now);
     /// replSetReconfig on this node: checks everything (state, succession, both waits of 1.16
     /// unless forced) and returns the configuration to make durable and pass to install_config
@@ -228,7 +229,10 @@ public:
     std::optional<HostAndPort> primary_host() const;
     const HostAndPort& sync_source() const { return sync_source_; }
     OpTimeAndWall last_applied() const { return applied_; }
-    OpTimeAndWall last_durable() const { return durable_; }
+    /// Never beyond last_applied().
+    OpTimeAndWall last_durable() const {
+        return durable_.optime > applied_.optime ? applied_ : durable_;
+    }
     OpTimeAndWall commit_point() const { return commit_point_; }
     const std::optional<ReplicaSetConfig>& config() const { return config_; }
     std::optional<MemberId> self() const { return self_; }
@@ -405,6 +409,7 @@ private:
     // Reconfiguration.
     void adopt_config(const ReplicaSetConfig& config, std::optional<MemberId> self, Instant now);
     bool is_newer_config(const ConfigVersion& other) const;
+    void offer_config_of_my_term();
 
     // Sync source.
     enum class Pass { strict, lenient };
@@ -460,9 +465,9 @@ private:
     Instant no_election_until_ = Instant::min();
     Instant next_position_at_ = Instant::max();
 
-    // Until a primary was ever seen, an election may be called without a timeout, since there is
+    // Until a primary was ever seen (or this was done once), an election may be called without a timeout, since there is
     // nobody to depose: see consider_early_election.
-    bool primary_ever_seen_ = false;
+    bool early_election_spent_ = false;
     bool just_initiated_ = false;
 
     // Pulling.
