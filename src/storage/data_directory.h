@@ -5,6 +5,7 @@
 // role or version from opening data it would misread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/result.h"
@@ -12,6 +13,12 @@
 namespace tessera::storage {
 
 inline constexpr int data_format_version = 1;
+/// Numbers of errors that have no name in base: NonExistentPath, DBPathInUse and
+/// IncompatibleServerVersion. A server that meets one of them at start-up exits with 100 (the first
+/// two) or 62.
+inline constexpr std::int32_t nonexistent_path = 29;
+inline constexpr std::int32_t db_path_in_use = 98;
+inline constexpr std::int32_t incompatible_server_version = 188;
 
 /// Holds the directory's lock (mongod.lock, with the process id in it) until destroyed.
 class DataDirectoryLock {

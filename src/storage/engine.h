@@ -116,7 +116,8 @@ struct TransactionOptions {
     bool is_read_once = false;
 };
 
-/// One engine transaction under snapshot isolation. Rolls back unless committed. May move between
+/// One engine transaction under snapshot isolation. The snapshot is taken by its first read or write.
+/// Rolls back unless committed. May move between
 /// threads between calls, but is used by one at a time. After an error of a write or a commit it can
 /// only be destroyed (or rolled back).
 class Transaction {

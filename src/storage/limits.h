@@ -11,7 +11,7 @@
 namespace tessera::storage::limits {
 
 /// Transactions open at once in one engine; beyond it begin() fails with TemporarilyUnavailable.
-inline constexpr std::uint32_t transactions_max = 1000;
+inline constexpr std::uint32_t transactions_max = 512;
 /// Idle engine sessions kept for reuse, and idle cursors kept by one session.
 inline constexpr std::size_t idle_sessions_max = 64;
 inline constexpr std::size_t cached_cursors_max = 128;

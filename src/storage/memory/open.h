@@ -18,6 +18,12 @@ public:
     virtual void crash() = 0;
 };
 
-std::unique_ptr<MemoryEngine> open();
+struct Options {
+    /// Behaves as if it had a disk: keeps what crash() needs to go back to. Otherwise everything is
+    /// durable at once and crash() must not be called.
+    bool is_durable = false;
+};
+
+std::unique_ptr<MemoryEngine> open(const Options& options = {});
 
 }  // namespace tessera::storage::memory

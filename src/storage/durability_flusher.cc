@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/durability_flusher.h"
+
+#include "base/log.h"
+
+namespace tessera::storage {
+
+DurabilityFlusher::DurabilityFlusher(Engine& engine, Duration interval)
+    : engine_(engine), interval_(interval) {
+    if (engine.is_durable()) thread_ = std::thread([this] { run(); });
+}
+
+DurabilityFlusher::~DurabilityFlusher() {
+    if (!thread_.joinable()) return;
+    {
+        std::lock_guard lock(mutex_);
+        is_stopping_ = true;
+    }
+    wakeup_.notify_one();
+    thread_.join();
+}
+
+void DurabilityFlusher::when_durable(Callback callback) {
+    if (!thread_.joinable()) {
+        callback(ok());
+        return;
+    }
+    {
+        std::lock_guard lock(mutex_);
+        if (waiting_.size() < limits::durability_waiters_max) {
+            waiting_.push_back(std::move(callback));
+            callback = nullptr;
+        }
+    }
+    if (callback) {
+        callback(Error(ErrorCode::temporarily_unavailable, "Too many writes wait for the journal"));
+        return;
+    }
+    wakeup_.notify_one();
+}
+
+Status DurabilityFlusher::wait() {
+    struct Waiter {
+        std::mutex mutex;
+        std::condition_variable wakeup;
+        std::optional<Status> result;
+    } waiter;
+    when_durable([&waiter](Status status) {
+        // Notified under the lock: the waiter may be gone as soon as it is released.
+        std::lock_guard lock(waiter.mutex);
+        waiter.result = std::move(status);
+        waiter.wakeup.notify_one();
+    });
+    std::unique_lock lock(waiter.mutex);
+    waiter.wakeup.wait(lock, [&] { return waiter.result.has_value(); });
+    return *std::move(waiter.result);
+}
+
+void DurabilityFlusher::run() {
+    log::set_thread_context("JournalFlusher");
+    std::vector<Callback> now;
+    std::unique_lock lock(mutex_);
+    while (true) {
+        // Nobody waits and nothing happened: sleep the interval; an idle member syncs nothing.
+        if (waiting_.empty() && !is_stopping_) wakeup_.wait_for(lock, interval_);
+        if (waiting_.empty() && is_stopping_) return;
+        // Whoever arrives from here on may have committed after the sync began: the next one is his.
+        now.swap(waiting_);
+        const bool has_news = has_news_.exchange(false, std::memory_order_acq_rel);
+        if (now.empty() && !has_news) continue;
+        lock.unlock();
+        const Status status = engine_.flush_journal();
+        if (!status) {
+            log::error(log::Component::storage, 9'001'005, "The journal could not be synced",
+                       {{"error", status.error()}});
+        }
+        for (auto& callback : now) callback(status);
+        now.clear();
+        if (status && observer_) observer_();
+        lock.lock();
+    }
+}
+
+}  // namespace tessera::storage
