@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/operation.h"
+
+#include <algorithm>
+
+namespace tessera::commands {
+
+void Operation::kill(ErrorCode code) {
+    std::int32_t none = 0;
+    kill_code_.compare_exchange_strong(none, static_cast<std::int32_t>(code));
+    cancellation.cancel();
+}
+
+Status Operation::check(const async::Clock& clock) const {
+    if (const std::int32_t code = kill_code_.load(std::memory_order_relaxed); code != 0)
+        return Error(static_cast<ErrorCode>(code), "operation was interrupted");
+    if (deadline != Instant::max() && clock.now() >= deadline)
+        return Error(ErrorCode::max_time_ms_expired, "operation exceeded time limit");
+    return {};
+}
+
+std::shared_ptr<Operation> OperationRegistry::begin(std::shared_ptr<ClientInfo> client) {
+    const std::lock_guard lock(mutex_);
+    operations_.push_back(std::make_shared<Operation>(next_id_++, std::move(client), clock_.now(),
+                                                      clock_.wall_now()));
+    return operations_.back();
+}
+
+void OperationRegistry::end(const Operation& operation) {
+    const std::lock_guard lock(mutex_);
+    operations_.remove_if([&](const auto& each) { return each.get() == &operation; });
+}
+
+void OperationRegistry::describe(Operation& operation, Operation::Description description) {
+    const std::lock_guard lock(mutex_);
+    operation.description_ = std::move(description);
+}
+
+void OperationRegistry::set_plan_summary(Operation& operation, std::string summary) {
+    const std::lock_guard lock(mutex_);
+    operation.description_.plan_summary = std::move(summary);
+}
+
+bool OperationRegistry::kill(std::int64_t id, ErrorCode code) {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(operations_.begin(), operations_.end(),
+                                    [&](const auto& each) { return each->id == id; });
+    if (found == operations_.end()) return false;
+    (*found)->kill(code);
+    return true;
+}
+
+void OperationRegistry::kill_all(
+    ErrorCode code,
+    const std::function<bool(const Operation&, const Operation::Description&)>& choose) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : operations_)
+        if (choose(*each, each->description_)) each->kill(code);
+}
+
+void OperationRegistry::for_each(
+    const std::function<void(const Operation&, const Operation::Description&)>& visit) const {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : operations_) visit(*each, each->description_);
+}
+
+}  // namespace tessera::commands

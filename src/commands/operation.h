@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What runs now: one Operation for each command in progress, listed for currentOp, found by killOp.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "async/clock.h"
+#include "async/event.h"
+#include "base/namespace.h"
+#include "base/result.h"
+#include "bson/view.h"
+
+namespace tessera::commands {
+
+/// What is known of a client's connection; shared by its connection and its running operations.
+struct ClientInfo {
+    std::int64_t connection_id = 0;
+    std::string remote;                 // "127.0.0.1:34234"
+    HostAndPort remote_host;
+    bson::Document metadata;            // hello's client document, from the first handshake.
+    std::string app_name;
+    std::atomic<bool> speaks_hello{false};
+    std::atomic<bool> is_internal{false};  // Another member or router of the cluster.
+};
+
+class Operation {
+public:
+    Operation(std::int64_t id, std::shared_ptr<ClientInfo> client, Instant started, WallTime wall)
+        : id(id), client(std::move(client)), started(started), started_wall(wall) {}
+
+    const std::int64_t id;
+    const std::shared_ptr<ClientInfo> client;  // Also owned by the connection.
+    const Instant started;
+    const WallTime started_wall;
+    async::Cancellation cancellation;
+    Instant deadline = Instant::max();         // By maxTimeMS.
+
+    /// Marks it killed, with the code it will fail with, and cancels what it waits for.
+    void kill(ErrorCode code);
+    /// Fails when it was killed (Interrupted, InterruptedDueToReplStateChange, ...) or its time is
+    /// over (MaxTimeMSExpired). For loops: cheap.
+    Status check(const async::Clock& clock) const;
+    bool is_killed() const { return kill_code_.load(std::memory_order_relaxed) != 0; }
+
+    // For currentOp and the profiler; written by the operation, read under the registry's lock.
+    struct Description {
+        std::string command_name;
+        std::string ns;
+        std::string kind = "command";          // "query", "insert", "update", "remove", "getmore".
+        bson::Document command;
+        bson::Document lsid;
+        std::string plan_summary;
+        bool is_write = false;
+        bool is_hidden = false;                // Waiting hellos and the like.
+    };
+
+private:
+    friend class OperationRegistry;
+    std::atomic<std::int32_t> kill_code_{0};
+    Description description_;                  // Guarded by the registry's mutex.
+};
+
+/// All operations in progress. Thread-safe.
+class OperationRegistry {
+public:
+    explicit OperationRegistry(async::Clock& clock) : clock_(clock) {}
+
+    std::shared_ptr<Operation> begin(std::shared_ptr<ClientInfo> client);
+    void end(const Operation& operation);
+    /// Describes an operation for others to see.
+    void describe(Operation& operation, Operation::Description description);
+    void set_plan_summary(Operation& operation, std::string summary);
+
+    /// Returns whether there was such an operation.
+    bool kill(std::int64_t id, ErrorCode code);
+    /// Kills every operation for which `choose` is true; at step-down: the writes.
+    void kill_all(ErrorCode code,
+                  const std::function<bool(const Operation&, const Operation::Description&)>& choose);
+    /// Calls `visit` for each, under the lock: it must be quick.
+    void for_each(
+        const std::function<void(const Operation&, const Operation::Description&)>& visit) const;
+
+private:
+    async::Clock& clock_;
+    mutable std::mutex mutex_;  // Guards what follows, and the descriptions.
+    std::int64_t next_id_ = 1;
+    std::list<std::shared_ptr<Operation>> operations_;
+};
+
+}  // namespace tessera::commands

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A command as a client sent it, with the arguments every command may have already taken apart.
+// Views into the message's bytes, which live as long as the command runs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/namespace.h"
+#include "base/result.h"
+#include "bson/view.h"
+#include "replication/oplog_entry.h"
+#include "replication/read_write_concern.h"
+#include "replication/replication.h"
+
+namespace tessera::commands {
+
+/// Documents that came beside the body (OP_MSG section kind 1): "documents", "updates", "deletes".
+struct DocumentSequence {
+    std::string_view name;
+    std::vector<bson::View> documents;
+};
+
+/// Where reads may go ($readPreference).
+struct ReadPreference {
+    enum class Mode { primary, primary_preferred, secondary, secondary_preferred, nearest };
+    Mode mode = Mode::primary;
+    std::vector<bson::View> tag_sets;
+    Duration staleness_max{0};
+    static Result<ReadPreference> parse(bson::View document);
+    bool allows_secondary() const { return mode != Mode::primary; }
+};
+
+/// lsid, txnNumber and what goes with them.
+struct SessionArguments {
+    replication::SessionId id;
+    std::optional<std::int64_t> txn_number;
+    bool is_transaction = false;  // autocommit: false.
+    bool starts_transaction = false;
+};
+
+class Request {
+public:
+    /// Takes the generic arguments of `body` apart. Fails with the protocol's codes: 40571 without
+    /// $db, InvalidNamespace, TypeMismatch, ...
+    static Result<Request> parse(bson::View body, std::vector<DocumentSequence> sequences);
+
+    std::string_view name;                 // The command's: the first field.
+    bson::View body;
+    std::string_view db;
+    std::vector<DocumentSequence> sequences;
+
+    std::optional<replication::WriteConcern> write_concern;
+    std::optional<replication::ReadConcern> read_concern;
+    std::optional<SessionArguments> session;
+    ReadPreference read_preference;
+    bool has_read_preference = false;
+    Duration time_max{0};                  // maxTimeMS; 0: none.
+    Timestamp cluster_time;                // $clusterTime.clusterTime; null: none.
+    bson::View shard_version;              // Empty: none given.
+    bson::View database_version;           // Empty: none given.
+    std::string_view comment_text;
+
+    /// The collection the command's first field names. Fails with BadValue ("collection name has
+    /// invalid type int") or InvalidNamespace.
+    Result<Namespace> collection() const;
+    /// The documents of the sequence of that name, or else of the body's array. Fails with 40414
+    /// when neither is there, TypeMismatch when it is no array of objects.
+    Result<std::vector<bson::View>> documents(std::string_view argument) const;
+    /// Fails with 40415 for a field that is neither generic nor in `known`: nothing is ignored.
+    /// `struct_name` is what the message calls the command ("FindCommandRequest").
+    Status check_known_fields(std::string_view struct_name,
+                              std::initializer_list<std::string_view> known) const;
+};
+
+/// Whether every command may carry this field ("lsid", "$db", "comment", ...).
+bool is_generic_argument(std::string_view field);
+
+// Typed access to arguments, with the protocol's errors; each returns the default when absent.
+/// "BSON field 'find.limit' is the wrong type 'string', expected types '[long, int, ...]'" (14).
+Result<std::int64_t> integer_argument(bson::View body, std::string_view name,
+                                      std::int64_t otherwise, std::string_view struct_name);
+/// As above and >= 0: "BSON field 'limit' value must be >= 0, actual value '-1'" (51024).
+Result<std::int64_t> count_argument(bson::View body, std::string_view name,
+                                    std::int64_t otherwise, std::string_view struct_name);
+Result<bool> bool_argument(bson::View body, std::string_view name, bool otherwise,
+                           std::string_view struct_name);
+Result<bson::View> object_argument(bson::View body, std::string_view name,
+                                   std::string_view struct_name);
+Result<std::string_view> string_argument(bson::View body, std::string_view name,
+                                         std::string_view otherwise, std::string_view struct_name);
+
+}  // namespace tessera::commands
