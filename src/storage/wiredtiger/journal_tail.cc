@@ -36,10 +36,8 @@ std::optional<std::filesystem::path> last_journal_file(const std::string& direct
 }
 
 bool is_all_zero(const char* from, const char* to) {
-    for (; from != to; ++from) {
-        if (*from != 0) return false;
-    }
-    return true;
+    return from == to ||
+           (*from == 0 && std::memcmp(from, from + 1, static_cast<std::size_t>(to - from) - 1) == 0);
 }
 
 // Returns where the intact records end, or nothing when the file is fine as it is.

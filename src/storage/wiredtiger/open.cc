@@ -28,7 +28,7 @@ std::string open_config(const Options& options, std::uint64_t cache_bytes) {
     config += "statistics=(fast),checkpoint=(wait=0),";
     config += "verbose=[],cache_cursors=false,";
     // Commits do not sync; the flusher does for all who wait. Small files, made when needed.
-    config += "log=(enabled=true,path=journal,file_max=32MB,prealloc=false,remove=true,compressor=" +
+    config += "log=(enabled=true,path=journal,file_max=16MB,prealloc=false,remove=true,compressor=" +
               options.journal_compressor + "),";
     config += "transaction_sync=(enabled=false,method=fsync)";
     return config;
