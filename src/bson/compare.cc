@@ -16,9 +16,13 @@ int order(const T& one, const T& two) {
     return one < two ? -1 : two < one ? 1 : 0;
 }
 
-int sign(int order) { return order < 0 ? -1 : order > 0 ? 1 : 0; }
+int sign(int order) {
+    return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
 
-int order_text(std::string_view one, std::string_view two) { return sign(one.compare(two)); }
+int order_text(std::string_view one, std::string_view two) {
+    return sign(one.compare(two));
+}
 
 /// Shorter first, then bytes.
 int order_sized(std::string_view one, std::string_view two) {
@@ -45,7 +49,9 @@ int order_int64_double(std::int64_t one, double two) {
     return order_doubles(0, two - static_cast<double>(whole));
 }
 
-bool is_integer_type(Type type) { return type == Type::int32 || type == Type::int64; }
+bool is_integer_type(Type type) {
+    return type == Type::int32 || type == Type::int64;
+}
 
 std::int64_t integer(const Value& value) {
     return value.type() == Type::int32 ? value.as_int32() : value.as_int64();
@@ -78,25 +84,34 @@ int compare_same_rank(const Value& one, const Value& two) {
         case Type::number_double:
         case Type::int32:
         case Type::int64:
-        case Type::decimal128: return compare_numbers(one, two);
+        case Type::decimal128:
+            return compare_numbers(one, two);
         case Type::string:
         case Type::symbol:
-        case Type::code: return order_text(one.as_string(), two.as_string());
-        case Type::object: return compare(one.as_view(), two.as_view());
-        case Type::array: return compare(one.as_view(), two.as_view(), false);
+        case Type::code:
+            return order_text(one.as_string(), two.as_string());
+        case Type::object:
+            return compare(one.as_view(), two.as_view());
+        case Type::array:
+            return compare(one.as_view(), two.as_view(), false);
         case Type::binary:  // Length, subtype, bytes: as they are stored.
             if (one.bytes().size() != two.bytes().size()) {
                 return one.bytes().size() < two.bytes().size() ? -1 : 1;
             }
             return order_text(one.bytes().substr(4), two.bytes().substr(4));
-        case Type::object_id: return order_text(one.bytes(), two.bytes());
-        case Type::boolean: return order(one.as_bool(), two.as_bool());
-        case Type::date: return order(one.as_int64(), two.as_int64());
+        case Type::object_id:
+            return order_text(one.bytes(), two.bytes());
+        case Type::boolean:
+            return order(one.as_bool(), two.as_bool());
+        case Type::date:
+            return order(one.as_int64(), two.as_int64());
         case Type::timestamp:
             return order(static_cast<std::uint64_t>(one.as_int64()),
                          static_cast<std::uint64_t>(two.as_int64()));
-        case Type::regex: return compare_regexes(one.as_regex(), two.as_regex());
-        case Type::db_pointer: return order_sized(one.bytes(), two.bytes());
+        case Type::regex:
+            return compare_regexes(one.as_regex(), two.as_regex());
+        case Type::db_pointer:
+            return order_sized(one.bytes(), two.bytes());
         case Type::code_with_scope: {
             const int result = order_text(one.as_scope_code(), two.as_scope_code());
             return result != 0 ? result : compare(one.as_scope(), two.as_scope());
@@ -105,7 +120,8 @@ int compare_same_rank(const Value& one, const Value& two) {
         case Type::undefined:
         case Type::null:
         case Type::max_key:
-        case Type::min_key: return 0;
+        case Type::min_key:
+            return 0;
     }
     return 0;
 }
@@ -172,28 +188,45 @@ std::uint64_t hash_fields(View view, bool with_names, std::uint64_t seed) {
 
 int canonical_type(Type type) {
     switch (type) {
-        case Type::min_key: return -1;
+        case Type::min_key:
+            return -1;
         case Type::missing:
-        case Type::undefined: return 0;
-        case Type::null: return 5;
+        case Type::undefined:
+            return 0;
+        case Type::null:
+            return 5;
         case Type::number_double:
         case Type::int32:
         case Type::int64:
-        case Type::decimal128: return 10;
+        case Type::decimal128:
+            return 10;
         case Type::string:
-        case Type::symbol: return 15;
-        case Type::object: return 20;
-        case Type::array: return 25;
-        case Type::binary: return 30;
-        case Type::object_id: return 35;
-        case Type::boolean: return 40;
-        case Type::date: return 45;
-        case Type::timestamp: return 47;
-        case Type::regex: return 50;
-        case Type::db_pointer: return 55;
-        case Type::code: return 60;
-        case Type::code_with_scope: return 65;
-        case Type::max_key: return 127;
+        case Type::symbol:
+            return 15;
+        case Type::object:
+            return 20;
+        case Type::array:
+            return 25;
+        case Type::binary:
+            return 30;
+        case Type::object_id:
+            return 35;
+        case Type::boolean:
+            return 40;
+        case Type::date:
+            return 45;
+        case Type::timestamp:
+            return 47;
+        case Type::regex:
+            return 50;
+        case Type::db_pointer:
+            return 55;
+        case Type::code:
+            return 60;
+        case Type::code_with_scope:
+            return 65;
+        case Type::max_key:
+            return 127;
     }
     return 0;
 }
@@ -225,22 +258,32 @@ int compare(View one, View two, bool with_names) {
     }
 }
 
-bool equal(const Value& one, const Value& two) { return compare(one, two) == 0; }
+bool equal(const Value& one, const Value& two) {
+    return compare(one, two) == 0;
+}
 
 std::uint64_t hash(const Value& value, std::uint64_t seed) {
     const auto rank = static_cast<std::uint64_t>(canonical_type(value.type()) + 2);
     const std::uint64_t start = mix(seed, rank);
     switch (value.type()) {
-        case Type::int32: return hash_integer(value.as_int32(), start);
-        case Type::int64: return hash_integer(value.as_int64(), start);
-        case Type::number_double: return hash_double(value.as_double(), start);
-        case Type::decimal128: return hash_decimal(value.as_decimal128(), start);
-        case Type::object: return hash_fields(value.as_view(), true, start);
-        case Type::array: return hash_fields(value.as_view(), false, start);
-        case Type::boolean: return mix(start, value.as_bool() ? 1 : 0);
+        case Type::int32:
+            return hash_integer(value.as_int32(), start);
+        case Type::int64:
+            return hash_integer(value.as_int64(), start);
+        case Type::number_double:
+            return hash_double(value.as_double(), start);
+        case Type::decimal128:
+            return hash_decimal(value.as_decimal128(), start);
+        case Type::object:
+            return hash_fields(value.as_view(), true, start);
+        case Type::array:
+            return hash_fields(value.as_view(), false, start);
+        case Type::boolean:
+            return mix(start, value.as_bool() ? 1 : 0);
         case Type::code_with_scope:
             return hash_fields(value.as_scope(), true, hash_bytes(value.as_scope_code(), start));
-        default: return hash_bytes(value.bytes(), start);
+        default:
+            return hash_bytes(value.bytes(), start);
     }
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bson/compare.h"
 
-#include <gtest/gtest.h>
-
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "bson/decimal.h"
 #include "bson/json.h"
@@ -12,9 +12,13 @@
 namespace tessera::bson {
 namespace {
 
-int sign(int order) { return order < 0 ? -1 : order > 0 ? 1 : 0; }
+int sign(int order) {
+    return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
 
-Decimal128 dec(std::string_view text) { return *decimal_from(text); }
+Decimal128 dec(std::string_view text) {
+    return *decimal_from(text);
+}
 
 TEST(Compare, OrdersEveryPairOfTypes) {
     Arena arena;
@@ -59,7 +63,10 @@ TEST(Compare, OrdersEveryPairOfTypes) {
         for (std::size_t j = 0; j < rows.size(); ++j) {
             for (const Value& one : rows[i]) {
                 for (const Value& two : rows[j]) {
-                    EXPECT_EQ(sign(compare(one, two)), i < j ? -1 : i > j ? 1 : 0)
+                    EXPECT_EQ(sign(compare(one, two)),
+                              i < j   ? -1
+                              : i > j ? 1
+                                      : 0)
                         << to_json(one) << " " << to_json(two);
                     if (i == j) {
                         EXPECT_EQ(hash(one), hash(two)) << to_json(one) << " " << to_json(two);
@@ -118,7 +125,8 @@ TEST(Compare, IsATotalOrderOverRandomValuesAndAgreesWithHash) {
     RandomValues values(7, arena);
     for (int round = 0; round < 200; ++round) {
         std::vector<Value> some;
-        for (int i = 0; i < 12; ++i) some.push_back(values.any());
+        for (int i = 0; i < 12; ++i)
+            some.push_back(values.any());
         for (const Value& a : some) {
             EXPECT_EQ(compare(a, a), 0);
             for (const Value& b : some) {

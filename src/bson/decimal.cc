@@ -4,10 +4,10 @@
 // nothing here has state. The encoding is read and written by hand where that is all it takes.
 #include "bson/decimal.h"
 
-#include <bson/bson.h>
-
 #include <cmath>
 #include <cstring>
+
+#include <bson/bson.h>
 
 #define DECIMAL_CALL_BY_REFERENCE 0
 #define DECIMAL_GLOBAL_ROUNDING 0
@@ -25,7 +25,8 @@ constexpr std::uint64_t sign_bit = std::uint64_t{1} << 63;
 
 constexpr Coefficient power_of_ten(int exponent) {
     Coefficient result = 1;
-    for (int i = 0; i < exponent; ++i) result *= 10;
+    for (int i = 0; i < exponent; ++i)
+        result *= 10;
     return result;
 }
 constexpr Coefficient coefficient_end = power_of_ten(34);
@@ -37,7 +38,9 @@ BID_UINT128 in(const Decimal128& value) {
     return result;
 }
 
-Decimal128 out(const BID_UINT128& value) { return {value.w[0], value.w[1]}; }
+Decimal128 out(const BID_UINT128& value) {
+    return {value.w[0], value.w[1]};
+}
 
 int digits(Coefficient coefficient) {
     int result = 1;
@@ -50,10 +53,14 @@ int digits(Coefficient coefficient) {
 
 unsigned mode_of(Rounding rounding) {
     switch (rounding) {
-        case Rounding::half_even: return BID_ROUNDING_TO_NEAREST;
-        case Rounding::toward_zero: return BID_ROUNDING_TO_ZERO;
-        case Rounding::floor: return BID_ROUNDING_DOWN;
-        case Rounding::ceiling: return BID_ROUNDING_UP;
+        case Rounding::half_even:
+            return BID_ROUNDING_TO_NEAREST;
+        case Rounding::toward_zero:
+            return BID_ROUNDING_TO_ZERO;
+        case Rounding::floor:
+            return BID_ROUNDING_DOWN;
+        case Rounding::ceiling:
+            return BID_ROUNDING_UP;
     }
     return BID_ROUNDING_TO_NEAREST;
 }
@@ -70,7 +77,8 @@ bool is_decimal_text(std::string_view text) {
     std::size_t at = 0;
     const auto digits_at = [&] {
         const std::size_t start = at;
-        while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
+        while (at < text.size() && text[at] >= '0' && text[at] <= '9')
+            ++at;
         return at - start;
     };
     if (at < text.size() && (text[at] == '+' || text[at] == '-')) ++at;
@@ -130,7 +138,9 @@ Decimal128 decimal_infinity(bool is_negative) {
     return {0, 0x7800000000000000U | (is_negative ? sign_bit : 0)};
 }
 
-Decimal128 decimal_nan() { return {0, 0x7c00000000000000U}; }
+Decimal128 decimal_nan() {
+    return {0, 0x7c00000000000000U};
+}
 
 Decimal128 decimal_from(std::int64_t value) {
     const bool is_negative = value < 0;
@@ -198,9 +208,15 @@ std::int64_t to_int64(const Decimal128& value) {
     return is_negative(value) ? INT64_MIN : INT64_MAX;
 }
 
-bool is_nan(const Decimal128& value) { return (value.high >> 58 & 0x1fU) == 0x1f; }
-bool is_infinite(const Decimal128& value) { return (value.high >> 58 & 0x1fU) == 0x1e; }
-bool is_negative(const Decimal128& value) { return (value.high & sign_bit) != 0; }
+bool is_nan(const Decimal128& value) {
+    return (value.high >> 58 & 0x1fU) == 0x1f;
+}
+bool is_infinite(const Decimal128& value) {
+    return (value.high >> 58 & 0x1fU) == 0x1e;
+}
+bool is_negative(const Decimal128& value) {
+    return (value.high & sign_bit) != 0;
+}
 
 bool is_zero(const Decimal128& value) {
     const DecimalParts parts = split(value);
@@ -237,7 +253,9 @@ int compare(const Decimal128& one, double two) {
     return order <= 0 ? -1 : 1;
 }
 
-int compare(const Decimal128& one, std::int64_t two) { return compare(one, decimal_from(two)); }
+int compare(const Decimal128& one, std::int64_t two) {
+    return compare(one, decimal_from(two));
+}
 
 Decimal128 add(const Decimal128& one, const Decimal128& two) {
     unsigned flags = 0;
@@ -264,7 +282,9 @@ Decimal128 modulo(const Decimal128& one, const Decimal128& two) {
     return out(bid128_fmod(in(one), in(two), &flags));
 }
 
-Decimal128 negate(const Decimal128& value) { return {value.low, value.high ^ sign_bit}; }
+Decimal128 negate(const Decimal128& value) {
+    return {value.low, value.high ^ sign_bit};
+}
 
 Decimal128 round(const Decimal128& value, int places, Rounding rounding) {
     if (is_nan(value) || is_infinite(value)) return value;

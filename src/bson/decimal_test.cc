@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bson/decimal.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "bson/random_value.h"
 
 namespace tessera::bson {
 namespace {
 
-Decimal128 dec(std::string_view text) { return *decimal_from(text); }
+Decimal128 dec(std::string_view text) {
+    return *decimal_from(text);
+}
 
 TEST(Decimal, ReadsAndWritesText) {
-    for (const char* text : {"0", "-0", "1.50", "1E+3", "-1.234E-10", "NaN", "Infinity", "-Infinity",
-                             "9.999999999999999999999999999999999E+6144", "1E-6176"}) {
+    for (const char* text : {"0",
+                             "-0",
+                             "1.50",
+                             "1E+3",
+                             "-1.234E-10",
+                             "NaN",
+                             "Infinity",
+                             "-Infinity",
+                             "9.999999999999999999999999999999999E+6144",
+                             "1E-6176"}) {
         EXPECT_EQ(to_string(dec(text)), text);
     }
     for (const char* text : {"", "x", "1.2.3", "1e", "--1", "1 ", " 1", "."}) {

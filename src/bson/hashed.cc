@@ -3,10 +3,10 @@
 // The bytes that are hashed are gathered first: values are small, and MD5 then runs once.
 #include "bson/hashed.h"
 
-#include <openssl/evp.h>
-
 #include <cstring>
 #include <string>
+
+#include <openssl/evp.h>
 
 #include "base/assert.h"
 #include "bson/compare.h"
@@ -40,15 +40,21 @@ void append_payload(std::string& out, const Value& value) {
         case Type::int32:
         case Type::int64:
         case Type::number_double:
-        case Type::decimal128: append_raw(out, value.to_int64()); return;
+        case Type::decimal128:
+            append_raw(out, value.to_int64());
+            return;
         case Type::object:
-        case Type::array: append_fields(out, value.as_view()); return;
+        case Type::array:
+            append_fields(out, value.as_view());
+            return;
         case Type::code_with_scope:
             out.append(value.as_scope_code());
             out.push_back('\0');
             append_fields(out, value.as_scope());
             return;
-        default: out.append(value.bytes()); return;
+        default:
+            out.append(value.bytes());
+            return;
     }
 }
 
@@ -60,8 +66,7 @@ std::int64_t shard_hash(const Value& value) {
     append_type(bytes, value.is_missing() ? Type::null : value.type());
     append_payload(bytes, value);
     unsigned char digest[EVP_MAX_MD_SIZE];
-    const int done =
-        EVP_Digest(bytes.data(), bytes.size(), digest, nullptr, EVP_md5(), nullptr);
+    const int done = EVP_Digest(bytes.data(), bytes.size(), digest, nullptr, EVP_md5(), nullptr);
     ASSERT(done == 1);
     std::int64_t result;
     std::memcpy(&result, digest, sizeof(result));

@@ -13,7 +13,8 @@ ObjectId ObjectIdSource::next(WallTime now) {
     const auto seconds = static_cast<std::uint32_t>(now.milliseconds / 1000);
     counter_ = (counter_ + 1) & 0xffffffU;
     ObjectId id;
-    for (std::size_t i = 0; i < 4; ++i) id.bytes[i] = static_cast<std::uint8_t>(seconds >> (24 - 8 * i));
+    for (std::size_t i = 0; i < 4; ++i)
+        id.bytes[i] = static_cast<std::uint8_t>(seconds >> (24 - 8 * i));
     for (std::size_t i = 0; i < 5; ++i) {
         id.bytes[4 + i] = static_cast<std::uint8_t>(process_ >> (32 - 8 * i));
     }

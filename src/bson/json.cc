@@ -4,11 +4,11 @@
 // libbson.
 #include "bson/json.h"
 
-#include <bson/bson.h>
-#include <fmt/format.h>
-
 #include <cmath>
 #include <iterator>
+
+#include <bson/bson.h>
+#include <fmt/format.h>
 
 #include "bson/decimal.h"
 
@@ -28,17 +28,31 @@ void append_quoted(std::string& out, std::string_view text) {
     out.push_back('"');
     for (const char c : text) {
         switch (c) {
-            case '"': out += "\\\""; break;
-            case '\\': out += "\\\\"; break;
-            case '\b': out += "\\b"; break;
-            case '\f': out += "\\f"; break;
-            case '\n': out += "\\n"; break;
-            case '\r': out += "\\r"; break;
-            case '\t': out += "\\t"; break;
+            case '"':
+                out += "\\\"";
+                break;
+            case '\\':
+                out += "\\\\";
+                break;
+            case '\b':
+                out += "\\b";
+                break;
+            case '\f':
+                out += "\\f";
+                break;
+            case '\n':
+                out += "\\n";
+                break;
+            case '\r':
+                out += "\\r";
+                break;
+            case '\t':
+                out += "\\t";
+                break;
             default:
                 if (static_cast<unsigned char>(c) < 0x20) {
-                    fmt::format_to(std::back_inserter(out), "\\u{:04x}",
-                                   static_cast<unsigned char>(c));
+                    fmt::format_to(
+                        std::back_inserter(out), "\\u{:04x}", static_cast<unsigned char>(c));
                 } else {
                     out.push_back(c);
                 }
@@ -77,8 +91,13 @@ std::string iso_date(std::int64_t milliseconds) {
     const std::int64_t day = doy - (153 * mp + 2) / 5 + 1;
     const std::int64_t month = mp < 10 ? mp + 3 : mp - 9;
     const std::int64_t year = yoe + era * 400 + (month <= 2 ? 1 : 0);
-    std::string out = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", year, month, day,
-                                  of_day / 3600000, of_day / 60000 % 60, of_day / 1000 % 60);
+    std::string out = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+                                  year,
+                                  month,
+                                  day,
+                                  of_day / 3600000,
+                                  of_day / 60000 % 60,
+                                  of_day / 1000 % 60);
     if (of_day % 1000 != 0) out += fmt::format(".{:03}", of_day % 1000);
     return out + "Z";
 }
@@ -105,23 +124,48 @@ public:
     void value(const Value& value) {
         switch (value.type()) {
             case Type::missing:
-            case Type::null: out_ += "null"; return;
-            case Type::undefined: out_ += R"({"$undefined":true})"; return;
-            case Type::min_key: out_ += R"({"$minKey":1})"; return;
-            case Type::max_key: out_ += R"({"$maxKey":1})"; return;
-            case Type::boolean: out_ += value.as_bool() ? "true" : "false"; return;
-            case Type::string: append_quoted(out_, value.as_string()); return;
-            case Type::object: fields(value.as_view(), false); return;
-            case Type::array: fields(value.as_view(), true); return;
-            case Type::int32: return integer("$numberInt", value.as_int32());
-            case Type::int64: return integer("$numberLong", value.as_int64());
-            case Type::number_double: return floating(value.as_double());
-            case Type::decimal128: return wrap("$numberDecimal", to_string(value.as_decimal128()));
-            case Type::object_id: return wrap("$oid", value.as_object_id().to_hex());
-            case Type::symbol: return wrap("$symbol", value.as_string());
-            case Type::code: return wrap("$code", value.as_string());
-            case Type::date: return date(value.as_date().milliseconds);
-            default: return composed(value);
+            case Type::null:
+                out_ += "null";
+                return;
+            case Type::undefined:
+                out_ += R"({"$undefined":true})";
+                return;
+            case Type::min_key:
+                out_ += R"({"$minKey":1})";
+                return;
+            case Type::max_key:
+                out_ += R"({"$maxKey":1})";
+                return;
+            case Type::boolean:
+                out_ += value.as_bool() ? "true" : "false";
+                return;
+            case Type::string:
+                append_quoted(out_, value.as_string());
+                return;
+            case Type::object:
+                fields(value.as_view(), false);
+                return;
+            case Type::array:
+                fields(value.as_view(), true);
+                return;
+            case Type::int32:
+                return integer("$numberInt", value.as_int32());
+            case Type::int64:
+                return integer("$numberLong", value.as_int64());
+            case Type::number_double:
+                return floating(value.as_double());
+            case Type::decimal128:
+                return wrap("$numberDecimal", to_string(value.as_decimal128()));
+            case Type::object_id:
+                return wrap("$oid", value.as_object_id().to_hex());
+            case Type::symbol:
+                return wrap("$symbol", value.as_string());
+            case Type::code:
+                return wrap("$code", value.as_string());
+            case Type::date:
+                return date(value.as_date().milliseconds);
+            default:
+                return composed(value);
         }
     }
 
@@ -166,12 +210,14 @@ private:
             case Type::binary: {
                 const Binary binary = value.as_binary();
                 out_ += fmt::format(R"({{"$binary":{{"base64":"{}","subType":"{:02x}"}}}})",
-                                    base64(binary.bytes), static_cast<unsigned>(binary.subtype));
+                                    base64(binary.bytes),
+                                    static_cast<unsigned>(binary.subtype));
                 return;
             }
             case Type::timestamp: {
                 const Timestamp timestamp = value.as_timestamp();
-                out_ += fmt::format(R"({{"$timestamp":{{"t":{},"i":{}}}}})", timestamp.seconds,
+                out_ += fmt::format(R"({{"$timestamp":{{"t":{},"i":{}}}}})",
+                                    timestamp.seconds,
                                     timestamp.increment);
                 return;
             }
@@ -200,7 +246,8 @@ private:
                 fields(value.as_scope(), false);
                 out_.push_back('}');
                 return;
-            default: return;
+            default:
+                return;
         }
     }
 
@@ -234,26 +281,52 @@ public:
 
     void value(const Value& value) {
         switch (value.type()) {
-            case Type::missing: out_ += "EOO"; return;
-            case Type::null: out_ += "null"; return;
-            case Type::undefined: out_ += "undefined"; return;
-            case Type::min_key: out_ += "MinKey"; return;
-            case Type::max_key: out_ += "MaxKey"; return;
-            case Type::boolean: out_ += value.as_bool() ? "true" : "false"; return;
+            case Type::missing:
+                out_ += "EOO";
+                return;
+            case Type::null:
+                out_ += "null";
+                return;
+            case Type::undefined:
+                out_ += "undefined";
+                return;
+            case Type::min_key:
+                out_ += "MinKey";
+                return;
+            case Type::max_key:
+                out_ += "MaxKey";
+                return;
+            case Type::boolean:
+                out_ += value.as_bool() ? "true" : "false";
+                return;
             case Type::string:
             case Type::symbol:
                 out_.push_back('"');
                 out_ += value.as_string();
                 out_.push_back('"');
                 return;
-            case Type::object: fields(value.as_view(), false); return;
-            case Type::array: fields(value.as_view(), true); return;
-            case Type::int32: out_ += std::to_string(value.as_int32()); return;
-            case Type::int64: out_ += std::to_string(value.as_int64()); return;
-            case Type::number_double: return floating(value.as_double());
-            case Type::decimal128: out_ += to_string(value.as_decimal128()); return;
-            case Type::code: out_ += value.as_string(); return;
-            default: return composed(value);
+            case Type::object:
+                fields(value.as_view(), false);
+                return;
+            case Type::array:
+                fields(value.as_view(), true);
+                return;
+            case Type::int32:
+                out_ += std::to_string(value.as_int32());
+                return;
+            case Type::int64:
+                out_ += std::to_string(value.as_int64());
+                return;
+            case Type::number_double:
+                return floating(value.as_double());
+            case Type::decimal128:
+                out_ += to_string(value.as_decimal128());
+                return;
+            case Type::code:
+                out_ += value.as_string();
+                return;
+            default:
+                return composed(value);
         }
     }
 
@@ -283,13 +356,15 @@ private:
                 out_ += fmt::format("/{}/{}", regex.pattern, regex.options);
                 return;
             }
-            case Type::binary: return binary(value.as_binary());
+            case Type::binary:
+                return binary(value.as_binary());
             case Type::db_pointer: {
                 const std::string_view bytes = value.bytes();
                 ObjectId id;
                 std::memcpy(id.bytes.data(), bytes.data() + bytes.size() - 12, 12);
                 out_ += fmt::format("DBRef('{}',ObjectId('{}'))",
-                                    bytes.substr(4, bytes.size() - 4 - 1 - 12), id.to_hex());
+                                    bytes.substr(4, bytes.size() - 4 - 1 - 12),
+                                    id.to_hex());
                 return;
             }
             case Type::code_with_scope:
@@ -299,7 +374,8 @@ private:
                 fields(value.as_scope(), false);
                 out_ += ")";
                 return;
-            default: return;
+            default:
+                return;
         }
     }
 
@@ -340,9 +416,9 @@ Result<Document> from_json(std::string_view text) {
     bson_error_t error;
     // Libbson takes a NULL or empty text for its length's absence; no JSON is empty.
     if (text.empty()) return Error(ErrorCode::failed_to_parse, "no JSON: the text is empty");
-    bson_t* const parsed =
-        bson_new_from_json(reinterpret_cast<const std::uint8_t*>(text.data()),
-                           static_cast<ssize_t>(text.size()), &error);
+    bson_t* const parsed = bson_new_from_json(reinterpret_cast<const std::uint8_t*>(text.data()),
+                                              static_cast<ssize_t>(text.size()),
+                                              &error);
     if (parsed == nullptr) return Error(ErrorCode::failed_to_parse, error.message);
     std::string bytes(reinterpret_cast<const char*>(bson_get_data(parsed)), parsed->len);
     bson_destroy(parsed);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bson/json.h"
 
-#include <gtest/gtest.h>
-
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "bson/compare.h"
 #include "bson/decimal.h"
@@ -71,7 +71,8 @@ TEST(Json, ReadsBackWhatItWrites) {
 }
 
 TEST(Json, ReadsPlainAndLegacyForms) {
-    const Result<Document> plain = from_json(R"({"a": 1, "b": [true, null, 2.5], "c": {"d": "e"}})");
+    const Result<Document> plain =
+        from_json(R"({"a": 1, "b": [true, null, 2.5], "c": {"d": "e"}})");
     ASSERT_TRUE(plain);
     EXPECT_EQ(to_json(*plain), R"({"a":1,"b":[true,null,2.5],"c":{"d":"e"}})");
     const Result<Document> date = from_json(R"({"d": {"$date": "2020-01-02T03:04:05.006Z"}})");

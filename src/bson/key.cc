@@ -71,7 +71,7 @@ enum Tag : char {
     tag_int64 = 2,
     tag_double = 3,
     tag_negative_zero = 4,
-    tag_decimal = 5,     // 16 bytes follow: the decimal as stored.
+    tag_decimal = 5,  // 16 bytes follow: the decimal as stored.
     tag_symbol = 6,
     tag_double_raw = 7,  // 8 bytes follow: a NaN's bits.
 };
@@ -83,28 +83,45 @@ constexpr std::uint64_t fraction_goes_on = 1;
 /// The first class byte of the type's rank.
 std::uint8_t class_of(Type type) {
     switch (type) {
-        case Type::min_key: return class_min_key;
-        case Type::undefined: return class_undefined;
+        case Type::min_key:
+            return class_min_key;
+        case Type::undefined:
+            return class_undefined;
         case Type::missing:
-        case Type::null: return class_null;
+        case Type::null:
+            return class_null;
         case Type::number_double:
         case Type::int32:
         case Type::int64:
-        case Type::decimal128: return class_nan;
+        case Type::decimal128:
+            return class_nan;
         case Type::string:
-        case Type::symbol: return class_text;
-        case Type::object: return class_object;
-        case Type::array: return class_array;
-        case Type::binary: return class_binary;
-        case Type::object_id: return class_object_id;
-        case Type::boolean: return class_false;
-        case Type::date: return class_date;
-        case Type::timestamp: return class_timestamp;
-        case Type::regex: return class_regex;
-        case Type::db_pointer: return class_db_pointer;
-        case Type::code: return class_code;
-        case Type::code_with_scope: return class_code_with_scope;
-        case Type::max_key: return class_max_key;
+        case Type::symbol:
+            return class_text;
+        case Type::object:
+            return class_object;
+        case Type::array:
+            return class_array;
+        case Type::binary:
+            return class_binary;
+        case Type::object_id:
+            return class_object_id;
+        case Type::boolean:
+            return class_false;
+        case Type::date:
+            return class_date;
+        case Type::timestamp:
+            return class_timestamp;
+        case Type::regex:
+            return class_regex;
+        case Type::db_pointer:
+            return class_db_pointer;
+        case Type::code:
+            return class_code;
+        case Type::code_with_scope:
+            return class_code_with_scope;
+        case Type::max_key:
+            return class_max_key;
     }
     return class_null;
 }
@@ -165,25 +182,38 @@ private:
 
     void payload(const Value& value) {
         switch (value.type()) {
-            case Type::int32: return integer(value.as_int32(), true);
-            case Type::int64: return integer(value.as_int64(), false);
-            case Type::number_double: return floating(value.as_double());
-            case Type::decimal128: return decimal(value.as_decimal128());
+            case Type::int32:
+                return integer(value.as_int32(), true);
+            case Type::int64:
+                return integer(value.as_int64(), false);
+            case Type::number_double:
+                return floating(value.as_double());
+            case Type::decimal128:
+                return decimal(value.as_decimal128());
             case Type::string:
                 tag(tag_implied);
                 return text(value.as_string());
             case Type::symbol:
                 tag(tag_symbol);
                 return text(value.as_string());
-            case Type::code: return text(value.as_string());
-            case Type::object: return nested(value.as_view(), true);
-            case Type::array: return nested(value.as_view(), false);
-            case Type::binary: return binary(value.bytes());
-            case Type::object_id: key_.append(value.bytes()); return;
-            case Type::boolean: return push(value.as_bool() ? class_true : class_false);
+            case Type::code:
+                return text(value.as_string());
+            case Type::object:
+                return nested(value.as_view(), true);
+            case Type::array:
+                return nested(value.as_view(), false);
+            case Type::binary:
+                return binary(value.bytes());
+            case Type::object_id:
+                key_.append(value.bytes());
+                return;
+            case Type::boolean:
+                return push(value.as_bool() ? class_true : class_false);
             case Type::date:
                 return append_big_endian(
-                    key_, static_cast<std::uint64_t>(value.as_int64()) ^ (std::uint64_t{1} << 63), 8);
+                    key_,
+                    static_cast<std::uint64_t>(value.as_int64()) ^ (std::uint64_t{1} << 63),
+                    8);
             case Type::timestamp:
                 return append_big_endian(key_, static_cast<std::uint64_t>(value.as_int64()), 8);
             case Type::regex:
@@ -200,7 +230,8 @@ private:
             case Type::undefined:
             case Type::null:
             case Type::min_key:
-            case Type::max_key: return;
+            case Type::max_key:
+                return;
         }
     }
 
@@ -321,7 +352,8 @@ private:
                 is_big = floor >> 63 != 0;
             }
         } else if (parts.exponent > -34) {  // Else below 1, as the coefficient is below 10^34.
-            for (int i = 0; i > parts.exponent; --i) divisor *= 10;
+            for (int i = 0; i > parts.exponent; --i)
+                divisor *= 10;
             floor = parts.coefficient / divisor;
         }
         if (floor == 0 || is_big || floor >> 63 != 0) return decimal_outside(value, parts);
@@ -364,7 +396,8 @@ private:
     /// The coefficient with 34 digits, and its exponent. Requires: not 0.
     static Coefficient scale(Coefficient coefficient, std::int32_t& exponent) {
         Coefficient limit = 1;
-        for (int i = 0; i < 33; ++i) limit *= 10;
+        for (int i = 0; i < 33; ++i)
+            limit *= 10;
         while (coefficient < limit) {
             coefficient *= 10;
             --exponent;
@@ -402,9 +435,15 @@ void KeyBuilder::append(const Value& value) {
 
 void KeyBuilder::finish(Ending ending) {
     switch (ending) {
-        case Ending::exact: key_.push_back(static_cast<char>(ending_exact)); return;
-        case Ending::before: key_.push_back(static_cast<char>(ending_before)); return;
-        case Ending::after: key_.push_back(static_cast<char>(ending_after)); return;
+        case Ending::exact:
+            key_.push_back(static_cast<char>(ending_exact));
+            return;
+        case Ending::before:
+            key_.push_back(static_cast<char>(ending_before));
+            return;
+        case Ending::after:
+            key_.push_back(static_cast<char>(ending_after));
+            return;
     }
 }
 
@@ -412,7 +451,8 @@ void KeyBuilder::append(RecordId id) {
     // 3 bits: how many bytes between the first and the last; 5 bits; those bytes; 5 bits; 3 bits.
     const auto value = static_cast<std::uint64_t>(id.value);
     std::size_t between = 0;
-    while (between < 7 && value >> (10 + 8 * between) != 0) ++between;
+    while (between < 7 && value >> (10 + 8 * between) != 0)
+        ++between;
     const auto count = static_cast<std::uint8_t>(between);
     key_.push_back(static_cast<char>(count << 5 | (value >> (5 + 8 * between) & 0x1fU)));
     append_big_endian(key_, value >> 5, between);
@@ -442,6 +482,15 @@ RecordId record_id_at_end(std::string_view key) {
     return {static_cast<std::int64_t>(top << (5 + 8 * between) | middle << 5 | low)};
 }
 
+RecordId take_record_id(std::string_view& bytes) {
+    if (bytes.empty()) return {};
+    const std::size_t length = 2 + (static_cast<unsigned char>(bytes.front()) >> 5);
+    if (length > bytes.size()) return {};
+    const RecordId result = record_id_at_end(bytes.substr(0, length));
+    bytes.remove_prefix(length);
+    return result;
+}
+
 std::string record_key(RecordId id) {
     std::string result;
     append_big_endian(result, static_cast<std::uint64_t>(id.value), 8);
@@ -455,7 +504,9 @@ RecordId record_id_of(std::string_view key) {
 
 namespace {
 
-Error corrupt() { return {ErrorCode::internal_error, "an index key holds bytes no encoder writes"}; }
+Error corrupt() {
+    return {ErrorCode::internal_error, "an index key holds bytes no encoder writes"};
+}
 
 /// Reads fields; `mask_` undoes the inversion of descending ones.
 class KeyDecoder {
@@ -526,16 +577,26 @@ private:
     Result<Value> payload(std::uint8_t rank_class, int depth) {
         if (depth > nesting_max) return corrupt();
         switch (rank_class) {
-            case class_min_key: return Arena::make_min_key();
-            case class_undefined: return Value(Type::undefined, "", 0);
-            case class_null: return Arena::make_null();
-            case class_text: return tagged_text();
-            case class_object: return nested(true, depth);
-            case class_array: return nested(false, depth);
-            case class_binary: return binary();
-            case class_object_id: return raw(Type::object_id, 12);
-            case class_false: return Arena::make_bool(false);
-            case class_true: return Arena::make_bool(true);
+            case class_min_key:
+                return Arena::make_min_key();
+            case class_undefined:
+                return Value(Type::undefined, "", 0);
+            case class_null:
+                return Arena::make_null();
+            case class_text:
+                return tagged_text();
+            case class_object:
+                return nested(true, depth);
+            case class_array:
+                return nested(false, depth);
+            case class_binary:
+                return binary();
+            case class_object_id:
+                return raw(Type::object_id, 12);
+            case class_false:
+                return Arena::make_bool(false);
+            case class_true:
+                return Arena::make_bool(true);
             case class_date: {
                 TRY(const std::uint64_t bits, big_endian(8));
                 return arena_.make(
@@ -545,7 +606,8 @@ private:
                 TRY(const std::uint64_t bits, big_endian(8));
                 return arena_.make(Timestamp::unpack(bits));
             }
-            case class_regex: return regex();
+            case class_regex:
+                return regex();
             case class_db_pointer: {
                 TRY(const std::uint64_t size, big_endian(4));
                 return raw(Type::db_pointer, size);
@@ -554,9 +616,12 @@ private:
                 TRY(const std::string code, text());
                 return arena_.make_text(Type::code, code);
             }
-            case class_code_with_scope: return code_with_scope(depth);
-            case class_max_key: return Arena::make_max_key();
-            default: return number(rank_class);
+            case class_code_with_scope:
+                return code_with_scope(depth);
+            case class_max_key:
+                return Arena::make_max_key();
+            default:
+                return number(rank_class);
         }
     }
 
@@ -665,14 +730,22 @@ private:
             TRY(implied, whole(number_class));
         }
         switch (kind) {
-            case tag_implied: break;
-            case tag_int32: return arena_.make(static_cast<std::int32_t>(implied.to_int64()));
-            case tag_int64: return arena_.make(implied.to_int64());
-            case tag_double: return arena_.make(implied.to_double());
-            case tag_negative_zero: return arena_.make(-0.0);
-            case tag_decimal: return raw_bits(Type::decimal128, 16);
-            case tag_double_raw: return raw_bits(Type::number_double, 8);
-            case tag_symbol: return corrupt();
+            case tag_implied:
+                break;
+            case tag_int32:
+                return arena_.make(static_cast<std::int32_t>(implied.to_int64()));
+            case tag_int64:
+                return arena_.make(implied.to_int64());
+            case tag_double:
+                return arena_.make(implied.to_double());
+            case tag_negative_zero:
+                return arena_.make(-0.0);
+            case tag_decimal:
+                return raw_bits(Type::decimal128, 16);
+            case tag_double_raw:
+                return raw_bits(Type::number_double, 8);
+            case tag_symbol:
+                return corrupt();
         }
         return implied;
     }
@@ -720,10 +793,155 @@ private:
     Arena& arena_;
 };
 
+/// Finds where a field ends, without reading it.
+class FieldSkipper {
+public:
+    explicit FieldSkipper(std::string_view key) : key_(key) {}
+
+    /// Returns the length, 0 on foreign bytes.
+    std::size_t length() {
+        if (key_.empty()) return 0;
+        const auto first = static_cast<std::uint8_t>(key_[0]);
+        mask_ = first >= 0x80 ? 0xff : 0;
+        const auto rank_class = static_cast<std::uint8_t>(first ^ mask_);
+        if (rank_class < class_min_key || rank_class > class_max_key) return 0;
+        at_ = 1;
+        return payload(rank_class, 0) && at_ <= key_.size() ? at_ : 0;
+    }
+
+private:
+    std::uint8_t peek(std::size_t ahead = 0) const {
+        return static_cast<std::uint8_t>(static_cast<std::uint8_t>(key_[at_ + ahead]) ^ mask_);
+    }
+    bool has(std::size_t count) const { return at_ <= key_.size() && count <= key_.size() - at_; }
+
+    bool fixed(std::size_t count) {
+        at_ += count;
+        return true;
+    }
+
+    bool name() {
+        const std::size_t end = key_.find(static_cast<char>(mask_), at_);
+        if (end == std::string_view::npos) return false;
+        at_ = end + 1;
+        return true;
+    }
+
+    bool text() {
+        while (name()) {
+            if (!has(1) || peek() != 0xff) return true;
+            ++at_;
+        }
+        return false;
+    }
+
+    bool nested(bool with_names, int depth) {
+        if (depth > nesting_max) return false;
+        while (has(1)) {
+            std::uint8_t rank_class = peek();
+            ++at_;
+            if (rank_class == nested_end) return true;
+            if (with_names && !name()) return false;
+            if (has_own_class_byte(rank_class)) {
+                if (!has(1)) return false;
+                rank_class = peek();
+                ++at_;
+            }
+            if (!payload(rank_class, depth + 1)) return false;
+        }
+        return false;
+    }
+
+    /// The bit that says a decimal goes on, in the last of `count` bytes.
+    bool goes_on(std::size_t count, bool is_negative) const {
+        return ((peek(count - 1) & 1U) != 0) != is_negative;
+    }
+
+    bool number(std::uint8_t number_class) {
+        const bool is_negative = number_class < class_zero;
+        if (number_class == class_nan || number_class == class_zero) return true;
+        if (number_class == class_big || number_class == class_small ||
+            number_class == class_negative_big || number_class == class_negative_small) {
+            return has(8) && fixed(goes_on(8, is_negative) ? 8 + 17 : 8);
+        }
+        if (number_class < class_nan || number_class > class_big) return false;
+        const auto count = static_cast<std::size_t>(
+            is_negative ? class_negative_1 + 1 - number_class : number_class - class_1 + 1);
+        if (!has(count)) return false;
+        const bool has_fraction = goes_on(count, is_negative);
+        at_ += count;
+        if (!has_fraction) return true;
+        return has(7) && fixed(goes_on(7, is_negative) ? 7 + 15 : 7);
+    }
+
+    bool binary() {
+        if (!has(5)) return has(1) && peek() < 4 && fixed(2U + peek());
+        const std::uint8_t size = peek();
+        if (size != 0xff) return fixed(2U + size);
+        std::size_t large = 0;
+        for (std::size_t i = 1; i <= 4; ++i)
+            large = large << 8 | peek(i);
+        return fixed(6 + large);
+    }
+
+    bool db_pointer() {
+        if (!has(4)) return false;
+        std::size_t size = 0;
+        for (std::size_t i = 0; i < 4; ++i)
+            size = size << 8 | peek(i);
+        return fixed(4 + size);
+    }
+
+    bool payload(std::uint8_t rank_class, int depth) {
+        switch (rank_class) {
+            case class_min_key:
+            case class_undefined:
+            case class_null:
+            case class_false:
+            case class_true:
+            case class_max_key:
+                return true;
+            case class_text:
+            case class_code:
+                return text();
+            case class_object:
+                return nested(true, depth);
+            case class_array:
+                return nested(false, depth);
+            case class_binary:
+                return binary();
+            case class_object_id:
+                return fixed(12);
+            case class_date:
+            case class_timestamp:
+                return fixed(8);
+            case class_regex:
+                return name() && name();
+            case class_db_pointer:
+                return db_pointer();
+            case class_code_with_scope:
+                return text() && nested(true, depth);
+            default:
+                return number(rank_class);
+        }
+    }
+
+    std::string_view key_;
+    std::size_t at_ = 0;
+    std::uint8_t mask_ = 0;
+};
+
 }  // namespace
 
-Status decode_key(std::string_view key, std::string_view type_bits, Ordering /*ordering*/,
-                  Arena& arena, std::vector<Value>& values) {
+std::size_t field_length(std::string_view key) {
+    return FieldSkipper(key).length();
+}
+
+Status decode_key(std::string_view key,
+                  std::string_view type_bits,
+                  Ordering /*ordering*/,
+                  Arena& arena,
+                  std::vector<Value>& values) {
     return KeyDecoder(key, type_bits, arena).fields(values);
 }
 

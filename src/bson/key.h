@@ -66,6 +66,11 @@ private:
 std::size_t fields_length(std::string_view key);
 /// Reads the RecordId at the end of an index entry's key.
 RecordId record_id_at_end(std::string_view key);
+/// Reads a RecordId at the front of `bytes` and removes it from them; 0 when they are too short.
+RecordId take_record_id(std::string_view& bytes);
+/// Returns the length of the first field of a key; 0 when there is none, or on foreign bytes. A
+/// field's bytes are never the start of another's.
+std::size_t field_length(std::string_view key);
 
 /// Gives back the values of a key, with or without ending and RecordId. `values` are allocated in
 /// `arena`. Fails with InternalError on bytes that no KeyBuilder wrote.

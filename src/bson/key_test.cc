@@ -10,17 +10,21 @@
 namespace tessera::bson {
 namespace {
 
-int sign(int order) { return order < 0 ? -1 : order > 0 ? 1 : 0; }
+int sign(int order) {
+    return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
 
 struct Key {
     std::string key;
     std::string type_bits;
 };
 
-Key encode(const std::vector<Value>& values, Ordering ordering = {},
+Key encode(const std::vector<Value>& values,
+           Ordering ordering = {},
            KeyBuilder::Ending ending = KeyBuilder::Ending::exact) {
     KeyBuilder builder(ordering);
-    for (const Value& value : values) builder.append(value);
+    for (const Value& value : values)
+        builder.append(value);
     builder.finish(ending);
     return {std::string(builder.key()), std::string(builder.type_bits())};
 }
@@ -81,7 +85,8 @@ TEST(Key, GivesValuesBackExactly) {
     RandomValues values(5, arena);
     for (int round = 0; round < 20000; ++round) {
         std::vector<Value> row;
-        for (std::uint64_t i = 1 + values.random().below(3); i > 0; --i) row.push_back(values.any());
+        for (std::uint64_t i = 1 + values.random().below(3); i > 0; --i)
+            row.push_back(values.any());
         expect_round_trip(row, {static_cast<std::uint32_t>(values.random().below(8))});
         if (round % 1000 == 0) arena.clear();
     }
@@ -127,10 +132,15 @@ TEST(Key, IsCompactWhereItMatters) {
 TEST(Key, CarriesRecordIdsInOrder) {
     Arena arena;
     std::string last;
-    for (const std::int64_t id : {std::int64_t{1}, std::int64_t{1023}, std::int64_t{1024},
-                                  std::int64_t{262143}, std::int64_t{262144},
-                                  std::int64_t{1} << 40, std::int64_t{1} << 58,
-                                  INT64_MAX - 1, INT64_MAX}) {
+    for (const std::int64_t id : {std::int64_t{1},
+                                  std::int64_t{1023},
+                                  std::int64_t{1024},
+                                  std::int64_t{262143},
+                                  std::int64_t{262144},
+                                  std::int64_t{1} << 40,
+                                  std::int64_t{1} << 58,
+                                  INT64_MAX - 1,
+                                  INT64_MAX}) {
         KeyBuilder builder;
         builder.append(arena.make("k"));
         builder.finish();
@@ -142,6 +152,37 @@ TEST(Key, CarriesRecordIdsInOrder) {
         last = builder.key();
         EXPECT_EQ(record_id_of(record_key(RecordId{id})).value, id);
     }
+}
+
+TEST(Key, KnowsWhereFieldsEnd) {
+    Arena arena;
+    RandomValues values(11, arena);
+    for (int round = 0; round < 20000; ++round) {
+        const Ordering ordering{static_cast<std::uint32_t>(values.random().below(4))};
+        KeyBuilder builder(ordering);
+        builder.append(values.any());
+        const std::size_t first = builder.key().size();
+        builder.append(values.any());
+        const std::size_t both = builder.key().size();
+        builder.finish();
+        builder.append(RecordId{values.integer()});
+        EXPECT_EQ(field_length(builder.key()), first);
+        EXPECT_EQ(field_length(builder.key().substr(first)), both - first);
+        EXPECT_EQ(field_length(builder.key().substr(both)), 0U);
+        if (round % 1000 == 0) arena.clear();
+    }
+}
+
+TEST(Key, ReadsRecordIdsFromTheFrontToo) {
+    KeyBuilder builder;
+    builder.append(RecordId{1234567});
+    std::string bytes(builder.key());
+    bytes += "rest";
+    std::string_view left = bytes;
+    EXPECT_EQ(take_record_id(left).value, 1234567);
+    EXPECT_EQ(left, "rest");
+    left = std::string_view(bytes).substr(0, 2);
+    EXPECT_EQ(take_record_id(left).value, 0);
 }
 
 TEST(Key, NeverReadsBeyondOrCrashesOnForeignBytes) {
@@ -157,6 +198,7 @@ TEST(Key, NeverReadsBeyondOrCrashesOnForeignBytes) {
         }
         key.key.resize(values.random().below(key.key.size() + 1));
         std::vector<Value> decoded;
+        EXPECT_LE(field_length(key.key), key.key.size());
         (void)decode_key(std::string(key.key), key.type_bits, {2}, arena, decoded).has_value();
         if (round % 1000 == 0) arena.clear();
     }
