@@ -2,25 +2,13 @@
 #include "commands/request.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
+#include <utility>
+
+#include "wire/command_line.h"
 
 namespace tessera::commands {
 namespace {
-
-// Fields any command may carry (sorted). Source: the command reference, "Command fields" and what
-// the drivers' specifications add.
-constexpr std::array<std::string_view, 36> generic_arguments = {
-    "$audit",           "$client",          "$clusterTime",    "$configServerState",
-    "$configTime",      "$db",              "$oplogQueryData", "$queryOptions",
-    "$readPreference",  "$replData",        "$topologyTime",   "allowImplicitCollectionCreation",
-    "apiDeprecationErrors", "apiStrict",    "apiVersion",      "autocommit",
-    "clientOperationKey", "comment",        "coordinator",     "databaseVersion",
-    "help",             "lsid",             "maxTimeMS",       "maxTimeMSOpOnly",
-    "mayBypassWriteBlocking", "rawData",    "readConcern",     "shardVersion",
-    "startTransaction", "stmtId",           "stmtIds",         "tracking_info",
-    "txnNumber",        "txnRetryCounter",  "versionContext",  "writeConcern"};
-static_assert(std::is_sorted(generic_arguments.begin(), generic_arguments.end()));
 
 std::string text(std::string_view view) { return std::string(view); }
 
@@ -113,10 +101,6 @@ Status parse_time_max(bson::View body, Request& request) {
 
 }  // namespace
 
-bool is_generic_argument(std::string_view field) {
-    return std::binary_search(generic_arguments.begin(), generic_arguments.end(), field);
-}
-
 Result<ReadPreference> ReadPreference::parse(bson::View document) {
     ReadPreference result;
     const bson::Value mode = document["mode"];
@@ -139,16 +123,14 @@ Result<ReadPreference> ReadPreference::parse(bson::View document) {
     return result;
 }
 
-Result<Request> Request::parse(bson::View body, std::vector<DocumentSequence> sequences) {
+Result<Request> Request::parse(const wire::Request& message) {
+    const bson::View body = message.body;
     Request request;
     request.body = body;
-    request.sequences = std::move(sequences);
+    request.sequences = &message.sequences;
     if (body.is_empty()) return Error(ErrorCode::failed_to_parse, "empty command document");
     request.name = body.front().name;
-    const bson::Value db = body["$db"];
-    if (!db.is_string())
-        return Error(location(40571), "OP_MSG requests require a $db argument");
-    request.db = db.as_string();
+    TRY(request.db, message.database());
     if (!check_database_name(request.db) && request.db != "$external")
         return Error(ErrorCode::invalid_namespace,
                      "Invalid database name: '" + text(request.db) + "'");
@@ -190,7 +172,7 @@ Result<Namespace> Request::collection() const {
 }
 
 Result<std::vector<bson::View>> Request::documents(std::string_view argument) const {
-    for (const DocumentSequence& sequence : sequences)
+    for (const wire::Sequence& sequence : *sequences)
         if (sequence.name == argument) return sequence.documents;
     const bson::Value value = body[argument];
     if (value.is_missing())
@@ -213,7 +195,7 @@ Status Request::check_known_fields(std::string_view struct_name,
     bool is_first = true;
     for (const bson::Element& field : body) {
         const bool is_name = std::exchange(is_first, false);
-        if (is_name || is_generic_argument(field.name) ||
+        if (is_name || wire::is_generic_argument(field.name) ||
             std::find(known.begin(), known.end(), field.name) != known.end())
             continue;
         return Error(ErrorCode::idl_unknown_field, "BSON field '" + text(struct_name) + "." +

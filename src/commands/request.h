@@ -16,14 +16,9 @@
 #include "replication/oplog_entry.h"
 #include "replication/read_write_concern.h"
 #include "replication/replication.h"
+#include "wire/request.h"
 
 namespace tessera::commands {
-
-/// Documents that came beside the body (OP_MSG section kind 1): "documents", "updates", "deletes".
-struct DocumentSequence {
-    std::string_view name;
-    std::vector<bson::View> documents;
-};
 
 /// Where reads may go ($readPreference).
 struct ReadPreference {
@@ -45,14 +40,14 @@ struct SessionArguments {
 
 class Request {
 public:
-    /// Takes the generic arguments of `body` apart. Fails with the protocol's codes: 40571 without
-    /// $db, InvalidNamespace, TypeMismatch, ...
-    static Result<Request> parse(bson::View body, std::vector<DocumentSequence> sequences);
+    /// Takes the generic arguments apart. Fails with the protocol's codes: 40571 without $db,
+    /// InvalidNamespace, TypeMismatch, ... `message` must outlive the request.
+    static Result<Request> parse(const wire::Request& message);
 
     std::string_view name;                 // The command's: the first field.
     bson::View body;
     std::string_view db;
-    std::vector<DocumentSequence> sequences;
+    const std::vector<wire::Sequence>* sequences = nullptr;
 
     std::optional<replication::WriteConcern> write_concern;
     std::optional<replication::ReadConcern> read_concern;
@@ -76,9 +71,6 @@ public:
     Status check_known_fields(std::string_view struct_name,
                               std::initializer_list<std::string_view> known) const;
 };
-
-/// Whether every command may carry this field ("lsid", "$db", "comment", ...).
-bool is_generic_argument(std::string_view field);
 
 // Typed access to arguments, with the protocol's errors; each returns the default when absent.
 /// "BSON field 'find.limit' is the wrong type 'string', expected types '[long, int, ...]'" (14).

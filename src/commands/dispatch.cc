@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/dispatch.h"
+
+#include "base/log.h"
+#include "bson/json.h"
+
+namespace tessera::commands {
+namespace {
+
+constexpr Duration slow_operation = 100ms;
+constexpr std::size_t logged_command_bytes_max = 10'000;
+
+bool is_data_write(const Command& command) { return (command.flags & flags::writes) != 0; }
+
+TopEntry::Kind top_kind(Counted counted) {
+    switch (counted) {
+        case Counted::insert: return TopEntry::insert;
+        case Counted::query: return TopEntry::queries;
+        case Counted::update: return TopEntry::update;
+        case Counted::remove: return TopEntry::remove;
+        case Counted::getmore: return TopEntry::getmore;
+        case Counted::command: break;
+    }
+    return TopEntry::commands;
+}
+
+std::string_view kind_name(Counted counted) {
+    switch (counted) {
+        case Counted::insert: return "insert";
+        case Counted::query: return "query";
+        case Counted::update: return "update";
+        case Counted::remove: return "remove";
+        case Counted::getmore: return "getmore";
+        case Counted::command: break;
+    }
+    return "command";
+}
+
+}  // namespace
+
+struct Dispatcher::Call {
+    std::shared_ptr<ClientInfo> client;
+    const wire::Request& message;
+    async::Cancellation disconnected;
+    std::optional<Request> request;
+    const Command* command = nullptr;
+    std::shared_ptr<Operation> operation;
+    std::shared_ptr<void> on_disconnect;
+    std::optional<Invocation> invocation;
+    replication::SessionLease session;
+    std::optional<Failure> failure;
+    std::optional<Error> write_concern_failure;
+    replication::WriteConcern write_concern;
+
+    bool has(unsigned flag) const { return (command->flags & flag) != 0; }
+};
+
+async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> client,
+                                                 const wire::Request& message,
+                                                 wire::ReplyWriter& reply,
+                                                 async::Cancellation disconnected) {
+    async::Executor* const home = async::Executor::current();
+    Call call{.client = std::move(client), .message = message, .disconnected = disconnected};
+    node_.metrics.requests.fetch_add(1, std::memory_order_relaxed);
+    Outcome outcome;
+    Status status = admit(call);
+    {
+        bson::Builder body(reply.start());
+        if (status) {
+            call.invocation.emplace(*call.request, call.operation, body);
+            call.invocation->may_exhaust = message.allows_exhaust();
+            status = co_await prepare(call);
+            if (status && call.failure && call.failure->closes_connection)
+                outcome.closes_connection = true;
+            else if (status)
+                status = co_await execute(call);
+        }
+        if (home != nullptr && async::Executor::current() != home)
+            co_await async::resume_on(*home);
+        if (status) {
+            outcome.has_more_to_come = call.invocation->has_more_to_come;
+            complete(call, status, body);
+        }
+    }
+    if (!status && !outcome.closes_connection) {
+        bson::Builder body(reply.start());  // Drops what a failed command had begun to write.
+        complete(call, status, body);
+    }
+    if (call.operation) {
+        count(call, !status);
+        node_.operations.end(*call.operation);
+    }
+    co_return outcome;
+}
+
+Status Dispatcher::admit(Call& call) const {
+    if (call.message.error) return *call.message.error;
+    TRY(call.request, Request::parse(call.message));
+    const Request& request = *call.request;
+    call.command = find_command(request.name);
+    const bool is_here = call.command != nullptr && (member_ != nullptr
+                                                         ? call.command->on_member != nullptr
+                                                         : call.command->on_router != nullptr);
+    if (!is_here)
+        return Error(ErrorCode::command_not_found,
+                     "no such command: '" + std::string(request.name) + "'");
+    if (call.has(flags::internal) && !call.client->is_internal)
+        return Error(ErrorCode::unauthorized,
+                     "not authorized on " + std::string(request.db) + " to execute command " +
+                         std::string(request.name) + ": only members of the cluster may");
+    if (call.has(flags::admin_only) && request.db != "admin")
+        return Error(ErrorCode::unauthorized, std::string(request.name) +
+                                                  " may only be run against the admin database.");
+    if (call.has(flags::test_only) && !node_.parameters.enable_test_commands)
+        return Error(ErrorCode::command_not_found,
+                     "no such command: '" + std::string(request.name) + "'");
+    if (node_.is_shutting_down && !call.has(flags::any_state))
+        return Error(ErrorCode::interrupted_at_shutdown, "The server is shutting down");
+    if (!request.cluster_time.is_null())
+        TRY_OK(node_.logical_clock.advance(request.cluster_time, node_.clock.wall_now()));
+
+    call.operation = node_.operations.begin(call.client);
+    if (request.time_max > Duration::zero() && call.command->counted != Counted::getmore)
+        call.operation->deadline = call.operation->started + request.time_max;
+    std::weak_ptr<Operation> weak = call.operation;
+    call.on_disconnect = call.disconnected.on_cancel([weak] {
+        if (const auto operation = weak.lock()) operation->kill(ErrorCode::client_disconnect);
+    });
+    describe(call);
+    return {};
+}
+
+void Dispatcher::describe(Call& call) const {
+    const Request& request = *call.request;
+    Operation::Description description;
+    description.command_name = request.name;
+    description.kind = kind_name(call.command->counted);
+    description.is_write = is_data_write(*call.command);
+    description.is_hidden = call.has(flags::quiet);
+    const bson::Value first = request.body.front().value;
+    description.ns = std::string(request.db) + "." +
+                     (first.is_string() ? std::string(first.as_string()) : std::string("$cmd"));
+    if (request.body.size() <= logged_command_bytes_max)
+        description.command = bson::Document(request.body);
+    else
+        description.command =
+            bson::make("$truncated", bson::to_json(request.body).substr(0, 1000), "comment",
+                       request.comment_text);
+    if (request.session) description.lsid = request.session->id.to_bson();
+    node_.operations.describe(*call.operation, std::move(description));
+}
+
+Status Dispatcher::check_state(const Call& call) const {
+    if (member_ == nullptr || call.has(flags::any_state)) return {};
+    const Request& request = *call.request;
+    const Namespace ns{std::string(request.db), "-"};
+    if (call.has(flags::writes))
+        return member_->replication->check_writable(ns, call.client->speaks_hello);
+    if (call.has(flags::reads)) {
+        const replication::ReadAccess access{
+            request.read_preference.allows_secondary() ||
+                (call.message.op_code == wire::OpCode::msg && !request.has_read_preference &&
+                 call.client->is_internal),
+            call.client->speaks_hello};
+        return member_->replication->check_readable(ns, access);
+    }
+    return {};
+}
+
+// Everything before the command itself.
+async::Task<Status> Dispatcher::prepare(Call& call) {
+    const Request& request = *call.request;
+    call.failure = node_.fail_points.on_command(request.name, *call.client);
+    if (call.failure && call.failure->blocks > Duration::zero())
+        co_await async::sleep_until(node_.clock, node_.clock.now() + call.failure->blocks);
+    if (call.failure && call.failure->closes_connection) co_return Status();
+    if (call.failure && call.failure->error)
+        co_return Error(*call.failure->error, "Failing command via 'failCommand' failpoint");
+
+    CO_TRY_OK(check_state(call));
+    if (member_ == nullptr) co_return Status();
+
+    call.write_concern = request.write_concern ? *request.write_concern
+                                               : member_->replication->default_write_concern();
+    const bool has_txn = request.session && request.session->txn_number;
+    if (has_txn && request.session->is_transaction)
+        co_return Error(ErrorCode::command_not_supported,
+                        "multi-document transactions are not supported yet; "
+                        "docs/compatibility.md lists what is");
+    if (has_txn && !member_->replication->is_replica_set())
+        co_return Error(ErrorCode::illegal_operation,
+                        "Transaction numbers are only allowed on a replica set member or mongos");
+    if (has_txn && !call.has(flags::retryable))
+        co_return Error(ErrorCode::not_a_retryable_write_command,
+                        "txnNumber may only be provided for multi-document transactions and "
+                        "retryable write commands. autocommit:false was not provided, and " +
+                            std::string(request.name) +
+                            " is not a retryable write command.");
+    if (has_txn) {
+        replication::SessionId id = request.session->id;
+        CO_TRY(call.session,
+               co_await member_->sessions->check_out(std::move(id), *request.session->txn_number,
+                                                     call.operation->deadline,
+                                                     call.operation->cancellation));
+        call.invocation->session = call.session.get();
+        CO_TRY_OK(member_->sessions->ensure_collections());
+    }
+    if (request.read_concern && call.has(flags::reads)) {
+        CO_TRY(call.invocation->read_at,
+               co_await member_->replication->await_read_concern(*request.read_concern,
+                                                                 call.operation->deadline,
+                                                                 call.operation->cancellation));
+    }
+    co_return Status();
+}
+
+async::Task<Status> Dispatcher::execute(Call& call) {
+    Invocation& invocation = *call.invocation;
+    const Request& request = *call.request;
+    if (member_ != nullptr) {
+        CO_TRY_OK(co_await call.command->on_member(*member_, invocation));
+        const bool is_linearizable = request.read_concern &&
+                                     request.read_concern->level ==
+                                         replication::ReadLevel::linearizable;
+        if (is_linearizable && call.has(flags::reads)) {
+            CO_TRY_OK(co_await member_->replication->await_linearizable(
+                call.operation->deadline, call.operation->cancellation));
+        }
+        co_await await_write_concern(call);
+    } else {
+        CO_TRY_OK(co_await call.command->on_router(*router_, invocation));
+    }
+    co_return Status();
+}
+
+async::Task<void> Dispatcher::await_write_concern(Call& call) {
+    Invocation& invocation = *call.invocation;
+    const bool takes_one = call.has(flags::writes) || call.has(flags::waits_write_concern);
+    // A session's statement that was executed before is as new as the session's last write.
+    if (invocation.session != nullptr && invocation.last_write < invocation.session->last_write())
+        invocation.last_write = invocation.session->last_write();
+    if (!takes_one || invocation.last_write.is_null() || invocation.has_write_concern_error)
+        co_return;
+    if (call.write_concern.is_unacknowledged()) co_return;
+    Instant deadline = call.operation->deadline;
+    auto status = co_await member_->replication->await_write_concern(
+        invocation.last_write, call.write_concern, deadline, call.operation->cancellation);
+    if (!status) call.write_concern_failure = status.error();
+}
+
+void append_write_concern_error(const Error& error,
+                                const replication::WriteConcern& concern,
+                                bson::Builder& reply) {
+    bson::Builder object = reply.object("writeConcernError");
+    object.append("code", static_cast<std::int32_t>(error.code()));
+    object.append("codeName", code_name(error.code()));
+    object.append("errmsg", error.reason());
+    bson::Builder info = object.object("errInfo");
+    if (error.code() == ErrorCode::write_concern_timeout) info.append("wtimeout", true);
+    info.append("writeConcern", concern.to_bson());
+}
+
+void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body) const {
+    if (status) {
+        if (call.write_concern_failure) {
+            append_write_concern_error(*call.write_concern_failure, call.write_concern, body);
+            if (call.write_concern_failure->code() == ErrorCode::write_concern_timeout)
+                node_.metrics.write_concern_timeouts.fetch_add(1);
+        } else if (call.failure && call.failure->write_concern_error) {
+            body.append("writeConcernError", *call.failure->write_concern_error);
+        }
+        body.append("ok", 1.0);
+        if (call.write_concern_failure) append_labels(call, call.write_concern_failure->code(), body);
+        else if (call.failure && call.failure->write_concern_error)
+            append_labels(call,
+                          static_cast<ErrorCode>(
+                              (*call.failure->write_concern_error)["code"].to_int64()),
+                          body);
+    } else {
+        append_error(call, status.error(), body);
+    }
+    append_times(call, body);
+}
+
+void Dispatcher::append_error(Call& call, const Error& error, bson::Builder& body) const {
+    node_.metrics.asserts_user.fetch_add(1, std::memory_order_relaxed);
+    constexpr unsigned topology_classes = error_class::not_primary | error_class::recovering;
+    if (member_ != nullptr && has_class(error.code(), topology_classes)) {
+        bson::Builder version = body.object("topologyVersion");
+        version.append("processId", node_.process.process_id);
+        version.append("counter", member_->replication->topology_version());
+    }
+    body.append("ok", 0.0).append("errmsg", error.reason());
+    body.append("code", static_cast<std::int32_t>(error.code()));
+    body.append("codeName", code_name(error.code()));
+    if (!error.details().empty()) body.append_all(bson::View(error.details().data()));
+    append_labels(call, error.code(), body);
+}
+
+void Dispatcher::append_labels(const Call& call, ErrorCode code, bson::Builder& body) const {
+    std::vector<std::string> labels;
+    if (call.failure && call.failure->has_labels) {
+        labels = call.failure->labels;
+    } else {
+        if (call.invocation) labels = call.invocation->error_labels;
+        const bool is_retryable_write = call.request && call.request->session &&
+                                        call.request->session->txn_number &&
+                                        !call.request->session->is_transaction;
+        // A router retries by itself; what it could not mend is not retried blindly by drivers,
+        // save for its own shutdown.
+        const bool counts = member_ != nullptr ? has_class(code, error_class::retriable)
+                                               : has_class(code, error_class::shutting_down);
+        if (is_retryable_write && counts && !call.client->is_internal) {
+            labels.emplace_back("RetryableWriteError");
+            if (call.invocation && call.invocation->last_write.is_null())
+                labels.emplace_back("NoWritesPerformed");
+        }
+    }
+    if (labels.empty()) return;
+    auto list = body.array("errorLabels");
+    for (const std::string& label : labels) list.append(label);
+}
+
+void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
+    if (member_ != nullptr && member_->replication->oplog() == nullptr) return;
+    const Timestamp now = node_.logical_clock.now();
+    if (now.is_null()) return;
+    {
+        bson::Builder time = body.object("$clusterTime");
+        time.append("clusterTime", now);
+        static constexpr char no_hash[20] = {};
+        bson::Builder signature = time.object("signature");
+        signature.append("hash", bson::Binary{bson::BinarySubtype::generic,
+                                              std::string_view(no_hash, sizeof(no_hash))});
+        signature.append("keyId", std::int64_t{0});
+    }
+    Timestamp operation_time = now;
+    if (member_ != nullptr) {
+        const bool has_written = call.invocation && !call.invocation->last_write.is_null();
+        operation_time = has_written ? call.invocation->last_write.timestamp
+                                     : member_->replication->last_applied().timestamp;
+    }
+    if (!operation_time.is_null()) body.append("operationTime", operation_time);
+}
+
+void Dispatcher::count(const Call& call, bool failed) const {
+    Metrics& metrics = node_.metrics;
+    metrics.note_command(call.command->name, failed);
+    const Duration taken = node_.clock.now() - call.operation->started;
+    const bool is_write = is_data_write(*call.command);
+    switch (call.command->counted) {
+        case Counted::query: metrics.operations.query.fetch_add(1); break;
+        case Counted::getmore: metrics.operations.getmore.fetch_add(1); break;
+        case Counted::command: metrics.operations.command.fetch_add(1); break;
+        default: break;  // Writes count each statement themselves.
+    }
+    if (is_write) metrics.writes.add(taken);
+    else if (call.has(flags::reads)) metrics.reads.add(taken);
+    else metrics.command_latency.add(taken);
+    if (call.invocation && !call.invocation->ns.collection.empty())
+        metrics.note(call.invocation->ns, top_kind(call.command->counted), is_write, taken);
+    if (taken >= slow_operation && !call.has(flags::quiet)) {
+        log::info(log::Component::command, 51803, "Slow query",
+                  {{"type", "command"},
+                   {"ns", call.invocation ? call.invocation->ns.to_string() : std::string()},
+                   {"command", log::Json{bson::to_json(call.request->body).substr(0, 2000)}},
+                   {"remote", call.client->remote},
+                   {"ok", !failed},
+                   {"durationMillis", to_milliseconds(taken)}});
+    }
+}
+
+}  // namespace tessera::commands
