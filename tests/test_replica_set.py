@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A replica set of real processes: fail-over by kill -9, freeze and step-down under a workload."""
+
+import pytest
+
+from lib import clients, server
+from lib.replica_set import ReplicaSet
+from lib.wait import wait_until
+from lib.workload import Workload
+
+# From the moment a primary is gone to the next majority write of every writer; the election timeout
+# is 1 s.  Generous, since two cores run all of it; docs/benchmarks.md has the measured times.
+RESUMES_SECONDS_MAX = 15.0
+
+
+@pytest.fixture
+def working(replica_set):
+    """A set with writers on it."""
+    workload = Workload(replica_set.fresh_client).start()
+    yield replica_set, workload
+    workload.stop()
+
+
+def resumed_and_kept(replica_set, workload):
+    workload.wait_progress(deadline=RESUMES_SECONDS_MAX)
+    workload.stop().check(replica_set.client)
+    replica_set.assert_equal_data()
+
+
+def test_clients_find_the_primary_and_read_from_secondaries(replica_set):
+    items = replica_set.client.tp.items
+    items.insert_many([{"_id": i} for i in range(100)])
+    secondary = items.with_options(read_preference=server.pymongo.ReadPreference.SECONDARY)
+    wait_until(lambda: secondary.count_documents({}) == 100, 10, "the secondaries' documents")
+    replica_set.assert_equal_data()
+
+
+def test_mongosh_shows_the_set(replica_set):
+    uri = replica_set.primary().uri
+    status = clients.mongosh_json(uri, "rs.status()")
+    assert sorted(m["stateStr"] for m in status["members"]) == ["PRIMARY", "SECONDARY", "SECONDARY"]
+    assert clients.mongosh_json(uri, "rs.conf()._id") == replica_set.name
+    said = clients.mongosh_session(
+        uri, ["rs.printReplicationInfo()", "rs.printSecondaryReplicationInfo()"])
+    assert "oplog first event time" in said
+    assert "replLag" in said
+
+
+def test_initiate_without_a_document(folder):
+    one = ReplicaSet(f"{folder}/one", 1).start()
+    one.members[0].command("replSetInitiate")
+    assert one.primary() is one.members[0]
+
+
+def test_kill_9_of_the_primary(working):
+    replica_set, workload = working
+    old = replica_set.primary()
+    old.kill9()
+    workload.wait_progress(deadline=RESUMES_SECONDS_MAX)
+    assert replica_set.primary() is not old
+    old.start()
+    resumed_and_kept(replica_set, workload)
+
+
+def test_kill_9_of_a_secondary(working):
+    replica_set, workload = working
+    gone = replica_set.secondaries()[0]
+    gone.kill9()
+    workload.wait_progress(deadline=RESUMES_SECONDS_MAX)
+    gone.start()
+    resumed_and_kept(replica_set, workload)
+
+
+def test_a_frozen_primary_is_replaced_and_steps_down_when_thawed(working):
+    replica_set, workload = working
+    old = replica_set.primary()
+    old.freeze()
+    others = [m for m in replica_set.members if m is not old]
+    wait_until(lambda: any(replica_set.state_of(m) == 1 for m in others), 15, "another primary")
+    old.thaw()
+    wait_until(lambda: replica_set.state_of(old) == 2, 15, "the old primary to be a secondary")
+    resumed_and_kept(replica_set, workload)
+
+
+def test_step_down_hands_over(working):
+    replica_set, workload = working
+    old = replica_set.primary()
+    old.command("replSetStepDown", 60, secondaryCatchUpPeriodSecs=10)
+    wait_until(lambda: replica_set.primary() is not old, 10, "another primary")
+    resumed_and_kept(replica_set, workload)
+
+
+def test_all_members_killed_at_once_come_back_with_everything(working):
+    replica_set, workload = working
+    for member in replica_set.members:
+        member.signal(9)
+    for member in replica_set.members:
+        member.wait_exit()
+    for member in replica_set.members:
+        member.start(ready=None)
+    resumed_and_kept(replica_set, workload)
+
+
+def test_a_new_member_copies_everything(replica_set):
+    replica_set.client.tp.items.insert_many([{"_id": i, "x": "y" * 100} for i in range(2000)])
+    replica_set.client.tp.items.create_index("x")
+    added = replica_set.add_member()
+    primary = replica_set.primary()
+    config = primary.command("replSetGetConfig")["config"]
+    config["version"] += 1
+    config["members"].append({"_id": 3, "host": added.address})
+    primary.command("replSetReconfig", config)
+    wait_until(lambda: replica_set.state_of(added) == 2, 30, "the new member to be a secondary")
+    replica_set.assert_equal_data()
+
+
+def test_the_minority_takes_no_majority_write(replica_set):
+    primary = replica_set.primary()
+    for member in replica_set.members:
+        if member is not primary:
+            member.kill9()
+    with server.connect(primary.port, retryWrites=False, socketTimeoutMS=10000) as client:
+        with pytest.raises(server.pymongo.errors.PyMongoError):
+            client.get_database("tp", write_concern=server.pymongo.WriteConcern(
+                w="majority", wtimeout=1500)).items.insert_one({"_id": "lonely"})
