@@ -13,7 +13,8 @@
 
 namespace tessera::routing {
 
-/// To be applied in one transaction by the config server.
+/// To be applied in one transaction by the config server: first what is removed, then what is put,
+/// in order (config.chunks has a unique index on the collection's UUID and min).
 struct ChunkChanges {
     std::vector<Chunk> put;                  // Inserted, or replacing the chunk of that id.
     std::vector<bson::ObjectId> removed;

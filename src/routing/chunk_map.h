@@ -31,12 +31,14 @@ public:
     /// Builds a map of all chunks of the collection. Fails with ConflictingOperationInProgress
     /// (117) when they do not cover the key space exactly once: they were read while being changed,
     /// or are damaged.
-    static Result<Pointer> make(CollectionEntry collection, const std::vector<bson::Document>& chunks);
+    static Result<Pointer> make(CollectionEntry collection,
+                                const std::vector<bson::Document>& chunks);
     static Result<Pointer> make(CollectionEntry collection, std::vector<Chunk> chunks);
     /// Returns the map after a refresh that read the chunks with lastmod >= version().placement, in
     /// any order. Fails as make() does, and when `collection` is of another generation, key or
     /// UUID (ConflictingOperationInProgress): read all chunks then.
-    Result<Pointer> updated(CollectionEntry collection, const std::vector<bson::Document>& changed) const;
+    Result<Pointer> updated(CollectionEntry collection,
+                            const std::vector<bson::Document>& changed) const;
     Result<Pointer> updated(CollectionEntry collection, std::vector<Chunk> changed) const;
 
     const CollectionEntry& collection() const { return collection_; }

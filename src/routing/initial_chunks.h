@@ -30,7 +30,7 @@ struct PlannedChunk {
 };
 
 /// Fails with InvalidOptions (72) where numInitialChunks does not apply or is out of range, with
-/// BadValue when a zone has no shard.
+/// BadValue when a zone has no shard, with NotImplemented (238) on presplitHashedZones.
 Result<std::vector<PlannedChunk>> plan_initial_chunks(const ShardKeyPattern& pattern,
                                                       const InitialChunksRequest& request);
 

@@ -61,14 +61,14 @@ FieldIntervals normalized(FieldIntervals intervals);
 FieldIntervals intersect(const FieldIntervals& one, const FieldIntervals& two);
 
 /// For each field of the key, what conjunctive conditions leave of it; unset: no condition.
-/// A hashed field's intervals are of *values*: points are hashed, anything else widens to all.
+/// A hashed field's intervals are of hashes, so only narrow_to_points() may narrow it.
 class FieldBounds {
 public:
     explicit FieldBounds(const ShardKeyPattern& pattern) : fields_(pattern.fields().size()) {}
 
     /// Narrows a field: what was there and `intervals` must both hold.
     void narrow(std::size_t field, const FieldIntervals& intervals);
-    /// As narrow(), for equality with a value; keeps what a hashed field needs.
+    /// As narrow(), for equality with one of the values; hashes them for a hashed field.
     void narrow_to_points(const ShardKeyPattern& pattern, std::size_t field,
                           const std::vector<bson::Value>& values);
     const std::optional<FieldIntervals>& operator[](std::size_t field) const {

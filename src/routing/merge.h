@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CursorMerge: the documents of one query from several shards, as one stream. With a sort, every
-// shard sends each document with $sortKey (an array, one value a sort field, collation applied), and
-// the smallest head is next once every open shard has one. Without a sort, whatever is there.
+// shard sends each document with $sortKey (an array, one value a sort field, collation applied),
+// and the smallest head is next once every open shard has one. Without a sort, whatever is there.
 #pragma once
 
 #include <cstdint>

@@ -69,7 +69,6 @@ struct WriteStatement {
     enum class Kind { update_operators, replacement, pipeline, remove };
     Kind kind = Kind::remove;
     bson::View filter;
-    bson::View replacement;  // Of a replacement.
     bool is_multi = false;
     bool is_upsert = false;
     bool is_in_transaction = false;
@@ -77,7 +76,8 @@ struct WriteStatement {
 };
 
 /// Targets an update or delete (one statement), or the write part of findAndModify. Fails with
-/// FailedToParse (9) on a replacement with multi.
+/// FailedToParse (9) on a replacement with multi, ShardKeyNotFound (61) on an upsert with multi
+/// whose filter does not have the full shard key.
 Result<WriteTarget> target_write(const RoutingInfo& routing, const WriteStatement& statement);
 
 }  // namespace tessera::routing

@@ -41,19 +41,20 @@ struct BatchStatement {
 struct WriteBatchOptions {
     bool is_ordered = true;
     bool is_in_transaction = false;  // Stale answers end the batch: the client retries it all.
-    bool is_unacknowledged = false;  // w: 0: no reply is waited for by the client.
 };
 
 /// One command to one shard.
 struct ChildBatch {
     std::uint32_t id = 0;
-    ShardTarget target;
     WriteKind kind = WriteKind::one_shard;
-    bool is_upsert = false;
+    ShardTarget target;  // None (empty name) of a two_phase child.
     /// The statements, as indexes into the original batch; a write error's index in the child's
-    /// reply is an index into this list. A two_phase child has one statement and no target: the
-    /// driver runs the find-then-write procedure and reports what the write answered.
+    /// reply is an index into this list. by_id and two_phase children have one statement.
     std::vector<std::uint32_t> statements;
+    /// Of a two_phase child: the shards that may hold the document. The driver finds it and writes
+    /// it where it is, in one transaction, then reports what the write answered.
+    std::vector<ShardTarget> candidates;
+    std::size_t bytes = 0;
 };
 
 struct WriteErrorEntry {
@@ -84,9 +85,9 @@ public:
     /// to be targeted: check is_finished(). Requires: every earlier child has been reported.
     std::vector<ChildBatch> next_round(const RoutingInfo& routing);
 
-    /// A child answered ok: 1. `reply` need not outlive the call.
+    /// A child answered, with ok: 1 or ok: 0. `reply` need not outlive the call.
     void on_reply(std::uint32_t child, bson::View reply);
-    /// A child failed as a whole: no answer, or ok: 0.
+    /// A child failed as a whole: no answer.
     void on_error(std::uint32_t child, const Error& error);
 
     /// What to refresh before the next round.
@@ -104,40 +105,51 @@ private:
     struct Slot {
         BatchStatement statement;
         State state = State::ready;
-        std::uint32_t outstanding = 0;  // Children that hold it in this round.
-        bool is_stale = false;          // Some child of this round met stale routing.
-        bool is_all_or_any = false;     // Sent as by_id in this round.
-        std::int64_t n = 0;
-        std::int64_t n_modified = 0;
+        WriteKind kind = WriteKind::one_shard;  // As sent in this round.
+        bool is_stale = false;      // Some child of this round met stale routing.
+        bool is_unexecuted = false; // Behind an error in an ordered child.
+        bool is_matched = false;    // by_id: some shard wrote it.
         std::optional<bson::Document> upserted;
-        std::vector<bson::Document> errors;
+        std::vector<bson::Document> errors;  // Of this round, one a shard.
+        std::set<ShardName> finished_on;     // multi: not to be sent there again.
+        std::size_t finished_before = 0;     // Its size when this round began.
     };
-    struct Child {
-        ChildBatch batch;
-        bool is_reported = false;
-    };
+    enum class Added { yes, full };
 
-    void settle_round();
-    void settle(Slot& slot);
-    void fail(Slot& slot, bson::Document error);
-    void add_to_child(std::vector<ChildBatch>& children, const ShardTarget& target,
-                      const WriteTarget& how, std::uint32_t index);
-    Result<WriteTarget> target(const RoutingInfo& routing, const BatchStatement& statement) const;
+    Result<WriteTarget> target(const RoutingInfo& routing, const Slot& slot) const;
+    Added add(std::vector<ChildBatch>& children, const WriteTarget& target, std::uint32_t index);
+    bool add_special(std::vector<ChildBatch>& children, const WriteTarget& target,
+                     std::uint32_t index);
+    ChildBatch& new_child(std::vector<ChildBatch>& children, WriteKind kind,
+                          const ShardTarget& target);
+    void read_write_errors(const ChildBatch& child, bson::View reply);
     void note_stale(const Error& error);
-    void apply_write_errors(const ChildBatch& child, bson::View reply, std::vector<bool>& failed);
+    void finish_child(std::uint32_t child);
+    void settle_round();
+    void settle(std::uint32_t index);
+    void fail(std::uint32_t index, bson::Document error);
+    void fail_all_open(const Error& error);
 
     std::string ns_;
     WriteBatchOptions options_;
     std::vector<Slot> slots_;
-    std::size_t first_open_ = 0;  // No slot before it is open.
-    std::map<std::uint32_t, Child> round_;
+    std::size_t first_open_ = 0;  // Every slot before it is done or failed.
+    std::map<std::uint32_t, ChildBatch> round_;  // Not yet reported.
+    std::vector<std::uint32_t> sent_;            // Slots of this round.
     std::uint32_t next_child_ = 0;
     int rounds_ = 0;
     int idle_rounds_ = 0;
-    bool is_stopped_ = false;  // Ordered and an error happened.
+    bool has_progress_ = false;
+    bool is_stopped_ = false;  // Ordered, and an error happened.
     std::optional<Error> fatal_;
     std::vector<RefreshRequest> refreshes_;
-    std::vector<bson::Document> concern_errors_;
+    std::int64_t n_ = 0;
+    std::int64_t n_modified_ = 0;
+    struct ConcernError {
+        ShardName shard;
+        bson::Document error;
+    };
+    std::vector<ConcernError> concern_errors_;
     std::set<ShardName> shards_written_;
     std::set<std::int32_t> retried_statements_;
 };
