@@ -19,8 +19,8 @@
 // WriteConflict can only be rolled back, and is to be retried as a whole by its caller.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -104,6 +104,15 @@ protected:
     std::string_view value_;
 };
 
+/// Numbers that follow committed transactions, such as a collection's count and size. A transaction
+/// collects its differences and adds them when it commits.
+struct Tally {
+    std::atomic<std::int64_t> count{0};
+    std::atomic<std::int64_t> bytes{0};
+};
+/// Owned by who shows the numbers and by the transactions that change them.
+using TallyPtr = std::shared_ptr<Tally>;
+
 /// How a transaction reads.
 struct TransactionOptions {
     /// Null: the latest committed data. Otherwise unlogged tables are read as of this timestamp;
@@ -163,6 +172,16 @@ public:
     virtual Status prepare(Timestamp at) = 0;
     virtual Status commit_prepared(Timestamp commit_timestamp, Timestamp durable_timestamp) = 0;
 
+    /// Adds to `tally` when this transaction commits.
+    void add(const TallyPtr& tally, std::int64_t count, std::int64_t bytes);
+    /// What this transaction will add to `tally`.
+    struct Difference {
+        TallyPtr tally;
+        std::int64_t count = 0;
+        std::int64_t bytes = 0;
+    };
+    Difference pending(const TallyPtr& tally) const;
+
     bool is_active() const { return is_active_; }
     const TransactionOptions& options() const { return options_; }
     /// Bytes of keys and values written so far.
@@ -170,9 +189,15 @@ public:
 
 protected:
     explicit Transaction(const TransactionOptions& options) : options_(options) {}
+    /// Called by the engine once the commit has succeeded.
+    void settle();
+
     TransactionOptions options_;
     bool is_active_ = true;
     std::uint64_t bytes_written_ = 0;
+
+private:
+    std::vector<Difference> differences_;
 };
 
 struct EngineStats {

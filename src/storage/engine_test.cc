@@ -466,6 +466,22 @@ TEST_P(EngineTest, SnapshotsAreConsistentUnderConcurrency) {
     for (auto& thread : threads) thread.join();
 }
 
+TEST_P(EngineTest, TalliesFollowCommits) {
+    const auto t = table("t");
+    const auto tally = std::make_shared<Tally>();
+    auto writer = begin();
+    writer->add(tally, 2, 100);
+    writer->add(tally, -1, 20);
+    EXPECT_EQ(writer->pending(tally).count, 1);
+    EXPECT_EQ(tally->count, 0);
+    ASSERT_TRUE(writer->put(*t, "k", "v"));
+    ASSERT_TRUE(writer->commit());
+    EXPECT_EQ(tally->count, 1);
+    EXPECT_EQ(tally->bytes, 120);
+    begin()->add(tally, 5, 5);
+    EXPECT_EQ(tally->count, 1);
+}
+
 TEST_P(EngineTest, LimitsOpenTransactions) {
     std::vector<std::unique_ptr<Transaction>> open;
     for (std::uint32_t i = 0; i < limits::transactions_max; ++i) open.push_back(begin());

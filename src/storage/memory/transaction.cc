@@ -175,6 +175,7 @@ void MemoryTransaction::finish(bool is_commit, Timestamp durable) {
     }
     writes_.clear();
     if (is_commit) {
+        settle();
         engine_.newest_committed_ = std::max({engine_.newest_committed_, timestamp_, durable});
     }
     ++(is_commit ? engine_.stats_.transactions_committed : engine_.stats_.transactions_rolled_back);

@@ -251,6 +251,7 @@ Status WiredTigerTransaction::commit() {
     const int code = session->commit_transaction(session, nullptr);
     end();
     engine_.count_end(code == 0);
+    if (code == 0) settle();
     return to_status(code, "commit");
 }
 
