@@ -122,6 +122,9 @@ public:
     /// An expression that reads the document's field at a dotted path.
     Result<Expression> parse_path(std::string_view path);
 
+    /// Defines a further constant, $$name ($$KEEP of $redact ...).
+    void define(std::string_view name, const bson::Value& value);
+
     /// Dotted paths of the document that are read; meaningless when needs_whole_document().
     const std::set<std::string, std::less<>>& dependencies() const { return dependencies_; }
     bool needs_whole_document() const { return needs_whole_document_; }
