@@ -41,8 +41,11 @@ def test_mlaunch_replica_set(mlaunch):
             BIN)
     with connect(f"mongodb://localhost:{port}/?replicaSet=ml") as client:
         use(client)
-    wait_until(lambda: mlaunch("list").stdout.count("secondary") == 2, 30, "two secondaries")
-    assert mlaunch("list").stdout.count("primary") == 1
+
+    def complete():
+        listed = mlaunch("list").stdout
+        return (listed.count("primary"), listed.count("secondary")) == (1, 2)
+    wait_until(complete, 40, "a primary and two secondaries in mlaunch's list")
     mlaunch("kill", "primary")
     with connect(f"mongodb://localhost:{port},localhost:{port + 1},localhost:{port + 2}"
                  "/?replicaSet=ml", serverSelectionTimeoutMS=30000) as client:

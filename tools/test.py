@@ -54,7 +54,7 @@ def show(lines):
 
 
 def run(command, report, seconds_max, quiet=False):
-    """Runs one suite.  A suite that fails without a failed test to its name is itself the failure."""
+    """Runs one suite.  One that fails without a failed test to its name is itself the failure."""
     report.unlink(missing_ok=True)
     started = time.monotonic()
     name = " ".join(str(word) for word in command[:3])
@@ -81,7 +81,8 @@ def run(command, report, seconds_max, quiet=False):
         failed.append(f"{name} ended with code {code}")
     if code == 0 and passed == 0:
         failed.append(f"{name} found nothing to run")
-    print(f"== {len(failed)} failed, {passed} passed in {time.monotonic() - started:.0f} s", flush=True)
+    seconds = time.monotonic() - started
+    print(f"== {len(failed)} failed, {passed} passed in {seconds:.0f} s", flush=True)
     return passed, failed
 
 

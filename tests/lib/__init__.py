@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the end-to-end tests are made of: real processes, real clients, conditions with deadlines."""
+"""What the end-to-end tests are made of: real processes and clients, conditions, deadlines."""

@@ -70,7 +70,7 @@ class ReplicaSet:
 
     @staticmethod
     def state_of(member):
-        """The member's own view of its state number (1 primary, 2 secondary), None if it is down."""
+        """The member's own view of its state (1 primary, 2 secondary), None if it is down."""
         if not member.alive():
             return None
         try:

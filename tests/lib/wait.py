@@ -14,9 +14,9 @@ class NotInTime(AssertionError):
 def wait_until(predicate, deadline=20.0, what="the condition", unless=None):
     """Returns predicate()'s first true value.  Fails `deadline` seconds from now, naming `what`.
 
-    An exception of the predicate means "not yet" and is shown if time runs out; an AssertionError is
-    the test's own and passes through.  `unless`, asked each time, ends the wait early by returning
-    the reason why waiting is of no use.
+    An exception of the predicate means "not yet" and is shown if time runs out; an AssertionError
+    is the test's own and passes through.  `unless`, asked each time, ends the wait early by
+    returning the reason why waiting is of no use.
     """
     end = time.monotonic() + deadline
     pause = PAUSE_SECONDS

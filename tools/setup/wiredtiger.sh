@@ -3,10 +3,10 @@
 # Builds WiredTiger 11.3.1, static, into the cache, from its source distribution on PyPI.
 #
 #   tools/setup/wiredtiger.sh          builds when it is not there yet
-#   tools/setup/wiredtiger.sh --where  prints the directory: include/wiredtiger.h, lib/libwiredtiger.a
+#   tools/setup/wiredtiger.sh --where  prints the directory of include/ and lib/
 #
-# One edit is made to the source (docs/decisions/0001): at start-up the library measures its clock with
-# 3 x 100 million empty loops, 0.6 s of CPU in each process; a hundredth of them is enough.
+# One edit is made to the source (docs/decisions/0001): at start-up the library measures its clock
+# with 3 x 100 million empty loops, 0.6 s of CPU in each process; a hundredth of them is enough.
 # A copy of the source distribution already at hand is taken from $TESSERA_WIREDTIGER_SOURCE.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,7 +14,6 @@ set -euo pipefail
 version=11.3.1
 sha256=95052d1b6fc06921dd617aafa1ba2a773d8dbbbf2eb74f77147290a630e598d0
 archive="wiredtiger-$version.tar.gz"
-name="wiredtiger-$version-$(stamp "$here/wiredtiger.sh")"
 
 fetch() {
     local work="$1"
@@ -36,7 +35,7 @@ fetch() {
 shorten_clock_calibration() {
     local file="$1/src/support/global.c" loop='for (i = 0; i < 100 \* WT_MILLION; i++)'
     [ "$(grep -c "$loop" "$file")" = 1 ] ||
-        die "src/support/global.c is not what this script knows how to edit" "see docs/decisions/0001"
+        die "src/support/global.c is not what it was: nothing to edit" "see docs/decisions/0001"
     sed -i "s/$loop/for (i = 0; i < WT_MILLION; i++)/" "$file"
 }
 
@@ -66,6 +65,10 @@ build() {
     rm -rf "$source" "$out" "$work/venv" "$work/$archive" "$work"/*.log
 }
 
+# What decides the result names it.
+name="wiredtiger-$version-$(
+    printf '%s' "$sha256$(declare -f shorten_clock_calibration build)" | stamp -
+)"
 if [ "${1:-}" = --where ]; then
     echo "$cache/$name"
     exit 0
