@@ -39,6 +39,13 @@ std::string_view kind_name(Counted counted) {
 }  // namespace
 
 struct Dispatcher::Call {
+    Call(std::shared_ptr<ClientInfo> its_client,
+         const wire::Request& its_message,
+         async::Cancellation its_disconnect)
+        : client(std::move(its_client)),
+          message(its_message),
+          disconnected(std::move(its_disconnect)) {}
+
     std::shared_ptr<ClientInfo> client;
     const wire::Request& message;
     async::Cancellation disconnected;
@@ -60,7 +67,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                                                  wire::ReplyWriter& reply,
                                                  async::Cancellation disconnected) {
     async::Executor* const home = async::Executor::current();
-    Call call{.client = std::move(client), .message = message, .disconnected = disconnected};
+    Call call(std::move(client), message, std::move(disconnected));
     node_.metrics.requests.fetch_add(1, std::memory_order_relaxed);
     Outcome outcome;
     Status status = admit(call);

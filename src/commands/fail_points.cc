@@ -81,7 +81,7 @@ std::optional<Failure> FailPoints::on_command(std::string_view command, const Cl
     if (!is_active_.load(std::memory_order_relaxed)) return std::nullopt;
     const std::lock_guard lock(mutex_);
     if (!commands_.contains(command) || command == "configureFailPoint") return std::nullopt;
-    if (!app_name_.empty() && app_name_ != client.app_name) return std::nullopt;
+    if (!app_name_.empty() && app_name_ != client.app_name()) return std::nullopt;
     if (client.is_internal && !fails_internal_) return std::nullopt;
     if (skip_left_ > 0) {
         --skip_left_;

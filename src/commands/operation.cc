@@ -5,6 +5,23 @@
 
 namespace tessera::commands {
 
+void ClientInfo::set_metadata(bson::View metadata, std::string_view app_name) {
+    const std::lock_guard lock(mutex_);
+    if (!metadata_.is_empty()) return;
+    metadata_ = bson::Document(metadata);
+    app_name_ = app_name;
+}
+
+bson::Document ClientInfo::metadata() const {
+    const std::lock_guard lock(mutex_);
+    return metadata_;
+}
+
+std::string ClientInfo::app_name() const {
+    const std::lock_guard lock(mutex_);
+    return app_name_;
+}
+
 void Operation::kill(ErrorCode code) {
     std::int32_t none = 0;
     kill_code_.compare_exchange_strong(none, static_cast<std::int32_t>(code));

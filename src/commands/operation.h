@@ -13,27 +13,43 @@
 
 #include "async/clock.h"
 #include "async/event.h"
+#include "base/host_and_port.h"
 #include "base/namespace.h"
 #include "base/result.h"
 #include "bson/view.h"
 
 namespace tessera::commands {
 
+/// Where a connection's streamed hello stands; used by that connection's executor alone.
+struct HelloStream {
+    bool is_streaming = false;
+    std::int64_t counter = 0;  // topologyVersion of the last answer.
+};
+
 /// What is known of a client's connection; shared by its connection and its running operations.
 struct ClientInfo {
     std::int64_t connection_id = 0;
     std::string remote;                 // "127.0.0.1:34234"
     HostAndPort remote_host;
-    bson::Document metadata;            // hello's client document, from the first handshake.
-    std::string app_name;
     std::atomic<bool> speaks_hello{false};
     std::atomic<bool> is_internal{false};  // Another member or router of the cluster.
+    HelloStream hello_stream;
+
+    /// Takes hello's client document; the first handshake's stays.
+    void set_metadata(bson::View metadata, std::string_view app_name);
+    bson::Document metadata() const;
+    std::string app_name() const;
+
+private:
+    mutable std::mutex mutex_;  // Guards what follows.
+    bson::Document metadata_;
+    std::string app_name_;
 };
 
 class Operation {
 public:
-    Operation(std::int64_t id, std::shared_ptr<ClientInfo> client, Instant started, WallTime wall)
-        : id(id), client(std::move(client)), started(started), started_wall(wall) {}
+    Operation(std::int64_t its_id, std::shared_ptr<ClientInfo> its_client, Instant now, WallTime wall)
+        : id(its_id), client(std::move(its_client)), started(now), started_wall(wall) {}
 
     const std::int64_t id;
     const std::shared_ptr<ClientInfo> client;  // Also owned by the connection.

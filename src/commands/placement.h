@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What sharding asks of commands on a shard: is the sender's idea of where data lives still right,
+// which documents here are ours, and what is the shard key. On a member that is no shard every
+// question has the empty answer.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "commands/command.h"
+
+namespace tessera::commands {
+
+/// Says which documents of a sharded collection this shard owns; orphans are skipped.
+class OwnershipFilter {
+public:
+    virtual ~OwnershipFilter() = default;
+    virtual bool owns(bson::View document) const = 0;
+};
+
+/// How a request sees a collection's placement, fixed when the request began.
+struct Placement {
+    /// Null: everything here counts (unsharded, or a client that did not come through a router).
+    std::shared_ptr<const OwnershipFilter> filter;
+    /// Empty: not sharded.
+    bson::Document shard_key;
+};
+
+/// What a shard's commands ask; implemented by sharding.
+class PlacementGate {
+public:
+    virtual ~PlacementGate() = default;
+    /// Checks the request's shardVersion and databaseVersion against what this shard knows, waiting
+    /// for nothing. Fails with StaleConfig (13388) or StaleDbVersion (249); both carry what the
+    /// router needs in their details. For writes also while the critical section blocks them.
+    virtual Result<Placement> check(const Request& request, const Namespace& ns, bool is_write) = 0;
+    /// After StaleConfig: learns what the config servers say, and waits until a critical section on
+    /// `ns` has ended, so that a router that tries again finds this shard wiser.
+    virtual async::Task<void> recover(Namespace ns, Error error, Instant deadline) = 0;
+    /// Called with every committed insert, update and delete of a document, for migrations.
+    virtual void on_write(const Namespace& ns, bson::View document_key, bson::View document,
+                          bool is_delete) = 0;
+};
+
+/// The gate's answer, or the empty placement on a member without one.
+Result<Placement> check_placement(Member& member, const Request& request, const Namespace& ns,
+                                  bool is_write);
+
+}  // namespace tessera::commands
