@@ -146,8 +146,11 @@ public:
 
     /// STARTUP2 (initial sync), RECOVERING, ROLLBACK or SECONDARY; an arbiter or a removed node
     /// keeps its own state and only remembers the mode. Ends a candidacy.
-    /// Fails with NotSecondary (95) on a primary.
+    /// Fails with NotSecondary (95) on a primary; ROLLBACK then also ends its catch-up.
     Status set_follower_mode(MemberState mode, Instant now);
+    /// Ends a primary-elect's catch-up now (replSetAbortPrimaryCatchUp; the source's log parts from
+    /// mine; no source is left). What was not fetched will be rolled back by its holders.
+    void abort_catch_up(Instant now);
     /// The applier has nothing left, after RoleChange::drain. False: stale, do nothing.
     [[nodiscard]] bool drained(Term term, Instant now);
     /// The no-op of the new term is in the log (call applied() too, before or after).
@@ -294,6 +297,7 @@ private:
         MemberId primary = no_member;
         OpTimeAndWall applied;
         OpTimeAndWall durable;
+        Instant position_at;  // When `applied` or `durable` was last heard.
         OpTime last_committed;
         HostAndPort syncing_to;
         Timestamp election_time;

@@ -98,6 +98,7 @@ void Core::note_heartbeat_sender(const HeartbeatRequest& request, Instant now) {
     } else if (!peer.up && peer.heartbeat == 0) {
         heartbeat_now(member, peer, now);
     }
+    update_commit_point(now);
     consider_early_election(now);
 }
 
@@ -165,11 +166,12 @@ void Core::update_peer(Peer& peer, const Request& request, const HeartbeatReply&
     peer.config = reply.config;
     peer.term = reply.term;
     peer.primary = reply.primary_id;
-    const bool restarts =
-        reply.state == MemberState::rollback || reply.state == MemberState::startup2;
-    // Safety rule 6: what a member reported before a rollback is not what it has.
-    if (restarts || reply.applied.optime > peer.applied.optime) peer.applied = reply.applied;
-    if (restarts || reply.durable.optime > peer.durable.optime) peer.durable = reply.durable;
+    // Safety rule 6: what a member reported before a rollback or a crash is not what it has. An
+    // answer to a question asked after that report is newer than it, and may say less.
+    const bool newer = request.sent > peer.position_at;
+    if (newer || reply.applied.optime > peer.applied.optime) peer.applied = reply.applied;
+    if (newer || reply.durable.optime > peer.durable.optime) peer.durable = reply.durable;
+    peer.position_at = now;
     peer.last_committed = reply.metadata.last_committed.optime;
     peer.syncing_to = reply.syncing_to;
     peer.election_time = reply.election_time;

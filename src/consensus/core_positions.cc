@@ -63,6 +63,11 @@ void Core::positions_changed(Instant now) {
 void Core::update_commit_point(Instant now) {
     const auto* primary = std::get_if<Primary>(&role_);
     if (primary == nullptr || primary->phase != Primary::Phase::writable) return;
+    // Invariant: quorums-meet. With arbiters a commit may need fewer members than an election:
+    // 1. voters {0, 1, arbiter 4}, primary 1; 2. it removes 0 and, alone sufficient among the data,
+    // commits an entry; 3. 4, which has not heard of the removal, elects 0. So first the removal.
+    if (config_->write_majority_count() < config_->majority_vote_count() && !is_config_committed())
+        return;
     const bool journaled = config_->write_concern_majority_journal_default;
     std::vector<OpTimeAndWall> positions;
     for (const auto& member : config_->members) {
@@ -122,10 +127,12 @@ void Core::on_position_update(const Envelope& envelope, const PositionUpdate& up
         auto& peer = found->second;
         peer.last_update = now;
         if (position.applied.optime > peer.applied.optime) {
+            peer.position_at = now;
             peer.applied = position.applied;
             news = true;
         }
         if (position.durable.optime > peer.durable.optime) {
+            peer.position_at = now;
             peer.durable = position.durable;
             news = true;
         }

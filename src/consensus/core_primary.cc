@@ -56,6 +56,14 @@ void Core::begin_drain(Instant /*now*/) {
     output_.roles.push_back({RoleChange::Kind::drain, term_, "catch-up is over"});
 }
 
+void Core::abort_catch_up(Instant now) {
+    const auto* primary = std::get_if<Primary>(&role_);
+    if (primary == nullptr || primary->phase != Primary::Phase::catching_up) return;
+    ++election_counts_.catch_ups_aborted;
+    begin_drain(now);
+    finish(now);
+}
+
 bool Core::drained(Term term, Instant now) {
     auto* primary = std::get_if<Primary>(&role_);
     if (primary == nullptr || term != term_ || primary->phase != Primary::Phase::draining)

@@ -198,6 +198,8 @@ void Core::consider_newly_added(Instant /*now*/) {
 Status Core::set_follower_mode(MemberState mode, Instant now) {
     ASSERT(mode == MemberState::startup2 || mode == MemberState::recovering ||
            mode == MemberState::rollback || mode == MemberState::secondary);
+    // A leader never undoes its own log: others give way to it.
+    if (mode == MemberState::rollback) abort_catch_up(now);
     if (is_primary())
         return Error(ErrorCode::not_secondary, "Cannot change the member state of a primary");
     role_ = Follower{};

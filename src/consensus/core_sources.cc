@@ -107,7 +107,10 @@ void Core::fetched(const HostAndPort& source, const ReplMetadata& metadata,
         peer->second.last_update = now;
         peer->second.last_committed =
             std::max(peer->second.last_committed, query.last_committed.optime);
-        peer->second.applied.optime = std::max(peer->second.applied.optime, query.last_applied);
+        if (query.last_applied > peer->second.applied.optime) {
+            peer->second.applied.optime = query.last_applied;
+            peer->second.position_at = now;
+        }
     }
     if (!is_primary() && metadata.term == term_) {
         if (metadata.is_primary || query.primary_id == member->id) {

@@ -92,6 +92,8 @@ public:
     const std::vector<Event>& history() const { return history_; }
     const std::vector<std::string>& violations() const { return violations_; }
     bool logs_agree() const;
+    /// A line a node, for the message of a failed test.
+    std::string describe() const;
     const std::map<std::size_t, Status>& step_down_results() const { return step_down_results_; }
 
     /// An electable set of `members` voters, ids from 0, hosts n0:1 ... , quick time-outs.

@@ -390,7 +390,8 @@ void SimulatedSet::roll_back(std::size_t i, std::size_t source) {
         node.log.begin());
     if (common == 0) return violate("no common point");
     if (node.log[common - 1] < core(i).commit_point().optime)
-        violate("node " + std::to_string(i) + " rolls back behind its commit point");
+        return violate("node " + std::to_string(i) + " rolls back behind its commit point\n" +
+                       describe());
     node.log.resize(common);
     node.durable_length = std::min(node.durable_length, common);
     ++node.rollback_id;
@@ -436,6 +437,30 @@ void SimulatedSet::check_leader(std::size_t i) {
         // A primary of an older term may become writable late; it cannot commit any more.
         if (leaders_.rbegin()->second == i && leaders_.rbegin()->first == core(i).term())
             violate("primary " + std::to_string(i) + " lacks committed entries");
+}
+
+std::string SimulatedSet::describe() const {
+    std::string text;
+    for (const auto& node : nodes_) {
+        text += node->host.host + ": ";
+        if (!node->core) {
+            text += "dead\n";
+            continue;
+        }
+        const auto& c = *node->core;
+        text += std::string(to_string(c.state())) + " term " + std::to_string(c.term()) +
+                " primary " + std::to_string(c.primary_id()) + " source " +
+                c.sync_source().host + " config " + c.config()->config_version().to_string() +
+                " voters";
+        for (const auto& member : c.config()->members)
+            if (member.is_voter()) text += " " + std::to_string(member.id);
+        text += " log " + std::to_string(node->log.size()) + " ends " +
+                node->log.back().to_string() + " applied " +
+                c.last_applied().optime.to_string() + " commit " +
+                c.commit_point().optime.to_string() + (c.is_writable_primary() ? " W" : "") +
+                " unelectable: " + c.unelectable_reason(now_) + "\n";
+    }
+    return text;
 }
 
 bool SimulatedSet::logs_agree() const {

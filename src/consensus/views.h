@@ -137,6 +137,7 @@ struct ElectionCounts {
     std::int64_t catch_ups_already_caught_up = 0;
     std::int64_t catch_ups_succeeded = 0;
     std::int64_t catch_ups_timed_out = 0;
+    std::int64_t catch_ups_aborted = 0;
 };
 
 }  // namespace tessera::consensus
