@@ -29,7 +29,7 @@ run_logged() {
 }
 
 # build_once NAME FUNCTION: makes $cache/NAME by running FUNCTION DIR TARGET on a fresh directory
-# DIR beside it and renaming that to TARGET when it is complete.  Two at once: one waits for the other.
+# DIR beside it and renaming that to TARGET when it is complete.  Two at once: one waits.
 build_once() {
     local target="$cache/$1" function="$2"
     mkdir -p "$cache"
