@@ -22,6 +22,7 @@
 #include "commands/server_parameters.h"
 #include "replication/replication.h"
 #include "replication/session_catalog.h"
+#include "storage/durability_flusher.h"
 #include "storage/engine.h"
 
 namespace tessera::commands {
@@ -108,10 +109,11 @@ private:
     bson::ObjectIdSource object_ids_;
 };
 
-class ShardingMember;  // What a shard or config server adds; commands/sharding_member.h.
+class PlacementGate;  // What sharding asks of commands on a shard; commands/placement.h.
 
 struct Member : Node {
     using Node::Node;
+    ~Member();
 
     std::unique_ptr<storage::Engine> engine;
     std::unique_ptr<storage::DurabilityFlusher> flusher;
@@ -119,7 +121,7 @@ struct Member : Node {
     std::unique_ptr<replication::Replication> replication;
     std::unique_ptr<replication::SessionCatalog> sessions;
     /// Null on a plain replica set member or standalone.
-    std::unique_ptr<ShardingMember> sharding;
+    std::unique_ptr<PlacementGate> placement;
     /// Set by fsync lock: writes wait.
     std::atomic<int> fsync_locks{0};
 };

@@ -81,7 +81,7 @@ async::Task<Result<SessionLease>> SessionCatalog::check_out(SessionId id,
         if (outcome == async::Notification::Outcome::cancelled)
             co_return Error(ErrorCode::interrupted, "operation was interrupted");
     }
-    Session& session = *lease;
+    Session& session = *lease.get();
     if (!session.is_loaded_) {
         CO_TRY_OK(load(session, txn_number));
     }

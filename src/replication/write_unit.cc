@@ -84,10 +84,11 @@ Status WriteUnit::reserve(std::uint32_t entries) {
 
 Status WriteUnit::insert(catalog::Collection& collection,
                          bson::View document,
-                         StatementId statement) {
+                         StatementId statement,
+                         bool validates) {
     const bool is_logged = state_->oplog() != nullptr && collection.ns().is_replicated();
     if (is_logged) TRY_OK(use_next_position());
-    TRY([[maybe_unused]] const auto record, collection.insert(*transaction_, document));
+    TRY([[maybe_unused]] const auto record, collection.insert(*transaction_, document, validates));
     if (!is_logged) return {};
     const bson::Document key = document_key(document, state_->origin.shard_key);
     OplogEntry entry;
@@ -105,12 +106,13 @@ Status WriteUnit::update(catalog::Collection& collection,
                          bson::View before,
                          bson::View after,
                          bson::View change,
-                         StatementId statement) {
+                         StatementId statement,
+                         bool validates) {
     const bool is_logged = state_->oplog() != nullptr && collection.ns().is_replicated();
     if (is_logged) TRY_OK(use_next_position());
     // `before` may be a view into the engine's page, which the update invalidates.
     const bson::Document key = document_key(before, state_->origin.shard_key);
-    TRY_OK(collection.update(*transaction_, id, before, after));
+    TRY_OK(collection.update(*transaction_, id, before, after, validates));
     if (!is_logged) return {};
     OplogEntry entry;
     entry.kind = OpKind::update;
@@ -151,6 +153,17 @@ OpTime WriteUnit::next_position() const {
 }
 
 bson::Uuid WriteUnit::make_uuid() { return state_->replication.make_uuid(); }
+
+Status WriteUnit::trim_capped(catalog::Collection& collection) {
+    TRY(const auto excess, collection.capped_excess(*transaction_));
+    for (const bson::RecordId id : excess) {
+        TRY(const auto before, collection.find_record(*transaction_, id));
+        if (!before) continue;
+        const bson::Document copy(*before);
+        TRY_OK(collection.remove(*transaction_, id, copy));
+    }
+    return {};
+}
 
 void WriteUnit::keep_image(bool is_post_image, bson::View image) {
     if (state_->origin.session == nullptr) return;

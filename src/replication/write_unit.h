@@ -51,18 +51,25 @@ public:
     /// Takes positions for `entries` entries. Call before the first write of a unit of several.
     Status reserve(std::uint32_t entries);
 
-    Status insert(catalog::Collection& collection, bson::View document, StatementId statement);
+    Status insert(catalog::Collection& collection,
+                  bson::View document,
+                  StatementId statement,
+                  bool validates = true);
     /// `change` is what the oplog says: {$v: 2, diff} or the whole new document.
     Status update(catalog::Collection& collection,
                   bson::RecordId id,
                   bson::View before,
                   bson::View after,
                   bson::View change,
-                  StatementId statement);
+                  StatementId statement,
+                  bool validates = true);
     Status remove(catalog::Collection& collection,
                   bson::RecordId id,
                   bson::View before,
                   StatementId statement);
+    /// Removes a capped collection's oldest documents beyond its limits. Deletes by the limit are
+    /// not logged one by one: every member trims by itself, in insertion order.
+    Status trim_capped(catalog::Collection& collection);
     /// The document before or after this unit's update or delete, kept for a retried
     /// findAndModify (config.image_collection). Call right before that update() or remove().
     void keep_image(bool is_post_image, bson::View image);

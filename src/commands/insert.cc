@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// insert: documents go in groups, each group one write unit; when a group fails, its documents are
+// tried one by one, so that each gets its own error.
+#include "commands/write_commands.h"
+
+#include "bson/validate.h"
+#include "commands/support.h"
+#include "commands/write_execution.h"
+#include "commands/write_on_router.h"
+
+namespace tessera::commands {
+namespace {
+
+constexpr std::size_t group_documents_max = 256;
+constexpr std::size_t group_bytes_max = 1024 * 1024;
+// Beyond this an insert leaves the network thread.
+constexpr std::size_t inline_bytes_max = 128 * 1024;
+
+struct Insert {
+    WriteCommand command;
+    std::vector<bson::View> documents;
+    WriteReply reply;
+};
+
+struct Prepared {
+    std::size_t index;
+    bson::Document document;
+};
+
+Status insert_group(Insert& insert, const std::vector<Prepared>& group) {
+    WriteCommand& command = insert.command;
+    Member& member = command.member;
+    const catalog::CollectionLock lock = member.catalog->lock_shared(command.ns);
+    if (!lock) return ensure_collection(member, command.invocation, command.ns);
+    TRY(auto unit, command.begin_unit());
+    if (command.ns.is_replicated() && group.size() > 1)
+        TRY_OK(unit.reserve(static_cast<std::uint32_t>(group.size())));
+    for (const Prepared& each : group)
+        TRY_OK(unit.insert(*lock, each.document, command.statement_id(each.index),
+                           command.validates));
+    if (lock->options().is_capped) TRY_OK(unit.trim_capped(*lock));
+    TRY(const OpTime at, unit.commit());
+    command.wrote(at);
+    insert.reply.count += static_cast<std::int64_t>(group.size());
+    member.metrics.documents_inserted.fetch_add(static_cast<std::int64_t>(group.size()));
+    member.metrics.operations.insert.fetch_add(static_cast<std::int64_t>(group.size()));
+    for (const Prepared& each : group)
+        notify_write(member, command, each.document, each.document, false);
+    return {};
+}
+
+async::Task<Status> insert_with_retries(Insert& insert, const std::vector<Prepared>& group) {
+    ConflictBackoff backoff(insert.command.member, *insert.command.invocation.operation);
+    while (true) {
+        CO_TRY_OK(ensure_collection(insert.command.member, insert.command.invocation,
+                                    insert.command.ns));
+        const auto status = insert_group(insert, group);
+        if (status) co_return Status();
+        CO_TRY(const bool again, co_await backoff.again(status.error()));
+        if (!again) co_return status.error();
+    }
+}
+
+// Returns whether to go on with further documents.
+async::Task<Result<bool>> flush(Insert& insert, std::vector<Prepared>& group) {
+    if (group.empty()) co_return true;
+    std::vector<Prepared> taken = std::move(group);
+    group.clear();
+    const auto whole = co_await insert_with_retries(insert, taken);
+    if (whole) co_return true;
+    if (ends_command(whole.error())) co_return whole.error();
+    if (taken.size() == 1) {
+        insert.reply.add_error(static_cast<std::int64_t>(taken.front().index), whole.error());
+        co_return !insert.command.is_ordered;
+    }
+    for (Prepared& each : taken) {
+        std::vector<Prepared> alone;
+        const std::size_t index = each.index;
+        alone.push_back(std::move(each));
+        const auto status = co_await insert_with_retries(insert, alone);
+        if (status) continue;
+        if (ends_command(status.error())) co_return status.error();
+        insert.reply.add_error(static_cast<std::int64_t>(index), status.error());
+        if (insert.command.is_ordered) co_return false;
+    }
+    co_return true;
+}
+
+async::Task<Status> insert_all(Insert& insert) {
+    std::vector<Prepared> group;
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < insert.documents.size(); ++i) {
+        CO_TRY_OK(insert.command.invocation.operation->check(insert.command.member.clock));
+        CO_TRY(const auto executed, insert.command.executed(i));
+        if (executed) {
+            ++insert.reply.count;
+            insert.reply.add_retried(insert.command.statement_id(i));
+            insert.command.wrote(*executed);
+            continue;
+        }
+        auto fixed = catalog::fix_document(insert.documents[i],
+                                           insert.command.member.make_object_id());
+        if (!fixed) {
+            CO_TRY(const bool goes_on, co_await flush(insert, group));
+            if (!goes_on) co_return Status();
+            insert.reply.add_error(static_cast<std::int64_t>(i), fixed.error());
+            if (insert.command.is_ordered) co_return Status();
+            continue;
+        }
+        bytes += fixed->size();
+        group.push_back(Prepared(i, std::move(*fixed)));
+        if (group.size() >= group_documents_max || bytes >= group_bytes_max) {
+            bytes = 0;
+            CO_TRY(const bool goes_on, co_await flush(insert, group));
+            if (!goes_on) co_return Status();
+        }
+    }
+    CO_TRY([[maybe_unused]] const bool goes_on, co_await flush(insert, group));
+    co_return Status();
+}
+
+async::Task<Status> insert_on_member(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    CO_TRY_OK(request.check_known_fields(
+        "insert", {"documents", "ordered", "bypassDocumentValidation", "stmtId", "stmtIds",
+                   "encryptionInformation"}));
+    CO_TRY(auto documents, request.documents("documents"));
+    CO_TRY(WriteCommand command, parse_write_command(member, invocation, documents.size()));
+    Insert insert(std::move(command), std::move(documents), WriteReply());
+    std::size_t bytes = 0;
+    for (const bson::View& document : insert.documents) bytes += document.size();
+    if (bytes > inline_bytes_max) {
+        async::resume_on hop(member.workers);
+        co_await hop;
+    }
+    CO_TRY_OK(co_await insert_all(insert));
+    if (insert.reply.count == 0) note_no_op_write(insert.command);
+    insert.reply.append_head(invocation.reply);
+    insert.reply.append_tail(insert.command, invocation.reply);
+    co_return Status();
+}
+
+}  // namespace
+
+const Command insert_command = {"insert", flags::writes | flags::retryable, insert_on_member,
+                                insert_on_router, Counted::insert, "Inserts documents."};
+
+}  // namespace tessera::commands
