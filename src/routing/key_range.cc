@@ -2,7 +2,8 @@
 //
 // Bytes of a key: each field's encoding one after the other (KeyBuilder::append), then an ending
 // (KeyBuilder::finish). A range's low and high are prefixes of a key with the ending `before` or
-// `after`, so that [low, high) needs no flags: {a > 5} is [5 after, ...).
+// `after`, so that [low, high) needs no flags: {a > 5} is [5 after, ...). An inclusive low is the
+// smallest full key there, {a: 5, b: MinKey}, so that it equals the bound of a chunk that ends there.
 #include "routing/key_range.h"
 
 #include <algorithm>
@@ -29,17 +30,33 @@ std::string encoded(const Value& value) {
 const Value min_key_value(Type::min_key, "", 0);
 const Value max_key_value(Type::max_key, "", 0);
 
-enum class Ending { before, after };
-std::string_view ending(Ending which) {
-    static const auto write = [](bson::KeyBuilder::Ending end) {
-        bson::KeyBuilder builder;
-        builder.finish(end);
-        return std::string(builder.key());
-    };
-    static const std::string before = write(bson::KeyBuilder::Ending::before);
-    static const std::string after = write(bson::KeyBuilder::Ending::after);
-    return which == Ending::before ? before : after;
+using Ending = bson::KeyBuilder::Ending;
+std::string ending(Ending which) {
+    bson::KeyBuilder builder;
+    builder.finish(which);
+    return std::string(builder.key());
 }
+
+/// Ends prefixes of keys that have `missing` fields less than the full key.
+class Ender {
+public:
+    explicit Ender(std::size_t missing) {
+        const std::string lowest = encoded(min_key_value);
+        for (std::size_t i = 0; i < missing; ++i) smallest_ += lowest;
+        smallest_ += ending(Ending::exact);
+    }
+    std::string low(std::string prefix, bool inclusive) const {
+        return std::move(prefix.append(inclusive ? smallest_ : after_));
+    }
+    std::string high(std::string prefix, bool inclusive) const {
+        return std::move(prefix.append(inclusive ? after_ : before_));
+    }
+
+private:
+    std::string smallest_;
+    std::string before_ = ending(Ending::before);
+    std::string after_ = ending(Ending::after);
+};
 
 /// Sorts by low end and joins what touches.
 KeyRanges joined(KeyRanges ranges) {
@@ -112,14 +129,13 @@ std::optional<ClassBounds> class_bounds(Type type) {
 }
 
 /// The ranges of keys that start with one of the prefixes, then have a value in the intervals.
-KeyRanges with_last_field(const std::vector<std::string>& prefixes, const FieldIntervals& field) {
+KeyRanges with_last_field(const std::vector<std::string>& prefixes, const FieldIntervals& field,
+                          const Ender& ender) {
     KeyRanges ranges;
     for (const std::string& prefix : prefixes) {
         for (const FieldInterval& interval : field) {
-            const auto low = ending(interval.low_inclusive ? Ending::before : Ending::after);
-            const auto high = ending(interval.high_inclusive ? Ending::after : Ending::before);
-            ranges.push_back({(prefix + interval.low).append(low),
-                              (prefix + interval.high).append(high)});
+            ranges.push_back({ender.low(prefix + interval.low, interval.low_inclusive),
+                              ender.high(prefix + interval.high, interval.high_inclusive)});
         }
     }
     return joined(std::move(ranges));
@@ -128,7 +144,7 @@ KeyRanges with_last_field(const std::vector<std::string>& prefixes, const FieldI
 }  // namespace
 
 KeyRanges everything() {
-    return {{std::string(), encoded(max_key_value) + std::string(ending(Ending::after))}};
+    return {{std::string(), encoded(max_key_value) + ending(Ending::after)}};
 }
 
 KeyRanges unite(const KeyRanges& one, const KeyRanges& two) {
@@ -259,30 +275,26 @@ bool FieldBounds::is_contradiction() const {
 }
 
 std::optional<Key> FieldBounds::single_key() const {
-    static const std::string exact = [] {
-        bson::KeyBuilder builder;
-        builder.finish();
-        return std::string(builder.key());
-    }();
     Key key;
     for (const auto& field : fields_) {
         if (!field || field->size() != 1 || !field->front().is_point()) return std::nullopt;
         key += field->front().low;
     }
-    key += exact;
+    key += ending(Ending::exact);
     return key;
 }
 
 KeyRanges FieldBounds::to_ranges() const {
     if (is_contradiction()) return {};
     std::vector<std::string> prefixes{{}};  // Every combination of points so far.
+    std::size_t used = 0;
     for (const auto& field : fields_) {
         const bool is_open = !field || prefixes.size() * field->size() > limits::key_ranges;
         if (is_open) break;
         const bool all_points = std::all_of(field->begin(), field->end(),
                                             [](const auto& interval) { return interval.is_point(); });
         if (!all_points) {
-            return with_last_field(prefixes, *field);
+            return with_last_field(prefixes, *field, Ender(fields_.size() - used - 1));
         }
         std::vector<std::string> longer;
         longer.reserve(prefixes.size() * field->size());
@@ -290,13 +302,14 @@ KeyRanges FieldBounds::to_ranges() const {
             for (const FieldInterval& point : *field) longer.push_back(prefix + point.low);
         }
         prefixes = std::move(longer);
+        ++used;
     }
-    if (prefixes.front().empty()) return everything();
+    if (used == 0) return everything();
+    const Ender ender(fields_.size() - used);
     KeyRanges ranges;
     ranges.reserve(prefixes.size());
     for (const std::string& prefix : prefixes) {
-        ranges.push_back({std::string(prefix).append(ending(Ending::before)),
-                          std::string(prefix).append(ending(Ending::after))});
+        ranges.push_back({ender.low(prefix, true), ender.high(prefix, true)});
     }
     return joined(std::move(ranges));
 }

@@ -16,7 +16,7 @@
 
 namespace tessera::routing {
 
-/// [low, high) in key space; `low` and `high` need not be full keys.
+/// [low, high) in key space; `low` and `high` may be prefixes of keys, with an ending.
 struct KeyRange {
     std::string low;
     std::string high;
