@@ -26,6 +26,11 @@ public:
         context_.slots_.resize(base);
         return result;
     }
+    /// For a scope of one field, whose value is given.
+    bool field(const Node& root, const Value& at) {
+        context_.slots_.assign(1, at);
+        return evaluate(root, 0, View());
+    }
     /// For nodes with an empty path.
     bool value(const Node& node, const Value& at) { return evaluate_value(node, at); }
 
@@ -328,6 +333,12 @@ Result<bool> Filter::matches(View document, MatchContext& context) const {
         return error;
     }
     return result;
+}
+
+Result<bool> Filter::matches_field(const Value& value, MatchContext& context) const {
+    ENSURE(fields_.size() <= 1);
+    context.matched_index = -1;
+    return Evaluator(context).field(*root_, value);
 }
 
 Result<bool> Filter::matches_value(const Value& value, MatchContext& context) const {

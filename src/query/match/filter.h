@@ -65,7 +65,7 @@ enum class NodeKind : std::uint8_t {
     // Whole-document predicates without a path.
     expression,   // expression
     sample_rate,  // rate
-    // Schema predicates ($jsonSchema), with a path; see match/json_schema.h.
+    // The whole document against a schema; see match/json_schema.h.
     schema,
 };
 
@@ -120,6 +120,7 @@ public:
 
 private:
     friend class Evaluator;
+    friend class Filter;
     friend class SchemaPredicate;
     std::vector<bson::Value> slots_;
     RegexScratch regex_;
@@ -152,6 +153,10 @@ public:
     /// As matches(), for a filter made by parse_value().
     Result<bool> matches_value(const bson::Value& value, MatchContext& context) const;
 
+    /// As matches() on {name: value}, where `name` is the one top-level field the filter speaks of
+    /// (the identifier of an arrayFilters entry).
+    Result<bool> matches_field(const bson::Value& value, MatchContext& context) const;
+
     const Node& root() const { return *root_; }
     /// Whether it matches every document.
     bool is_empty() const {
@@ -170,7 +175,6 @@ private:
     friend class Evaluator;
 
     std::unique_ptr<bson::Document> source_;
-    std::unique_ptr<bson::Arena> arena_;  // Operands made while parsing.
     std::unique_ptr<Node> root_;
     std::vector<std::string> fields_;  // Names of the root's slots.
 };
