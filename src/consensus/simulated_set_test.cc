@@ -4,6 +4,7 @@
 #include "consensus/simulated_set.h"
 
 #include <algorithm>
+#include <string>
 
 namespace tessera::consensus {
 

@@ -3,6 +3,7 @@
 // Seeded chaos over a simulated set: partitions, loss, crashes, freezes, step-downs, elections by
 // command, reconfigurations; then everything heals and the set must work again. TESSERA_SEEDS=n
 // runs n seeds, TESSERA_SEED=n only that one.
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
@@ -173,7 +174,7 @@ private:
 
 TEST(Simulation, SafetyAlwaysAndLivenessAfterHealing) {
     const auto only = number_from("TESSERA_SEED", 0);
-    const auto seeds = number_from("TESSERA_SEEDS", 200);
+    const auto seeds = number_from("TESSERA_SEEDS", 100);
     std::size_t committed = 0;
     std::size_t elections = 0;
     int rollbacks = 0;
