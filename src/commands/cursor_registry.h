@@ -24,6 +24,8 @@
 
 namespace tessera::commands {
 
+class Request;
+
 /// One batch of a reply being filled.
 class BatchWriter {
 public:
@@ -52,6 +54,8 @@ public:
     /// Appends documents until the batch is full or there is nothing more for now. Returns whether
     /// the cursor is exhausted. May move to a worker; the caller comes back by itself.
     virtual async::Task<Result<bool>> fill(BatchWriter& batch, Operation& operation) = 0;
+    /// Called before a getMore's fill(), for arguments of its own (term, lastKnownCommittedOpTime).
+    virtual void on_get_more(const Request&) {}
     /// Lets go of storage positions until the next fill().
     virtual void save() {}
     /// Fields to add to the "cursor" object after the batch (postBatchResumeToken).

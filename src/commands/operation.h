@@ -57,6 +57,7 @@ public:
     const WallTime started_wall;
     async::Cancellation cancellation;
     Instant deadline = Instant::max();         // By maxTimeMS.
+    Instant await_deadline = Instant::max();   // How long an awaitData getMore waits for data.
 
     /// Marks it killed, with the code it will fail with, and cancels what it waits for.
     void kill(ErrorCode code);

@@ -9,20 +9,14 @@
 #include <string>
 
 #include "commands/command.h"
+#include "query/plan/plan.h"
 
 namespace tessera::commands {
-
-/// Says which documents of a sharded collection this shard owns; orphans are skipped.
-class OwnershipFilter {
-public:
-    virtual ~OwnershipFilter() = default;
-    virtual bool owns(bson::View document) const = 0;
-};
 
 /// How a request sees a collection's placement, fixed when the request began.
 struct Placement {
     /// Null: everything here counts (unsharded, or a client that did not come through a router).
-    std::shared_ptr<const OwnershipFilter> filter;
+    std::shared_ptr<const query::OwnershipFilter> filter;
     /// Empty: not sharded.
     bson::Document shard_key;
 };
