@@ -275,6 +275,7 @@ private:
         enum class Phase { catching_up, draining, starting_term, writable };
         Phase phase = Phase::catching_up;
         OpTime applied_when_elected;
+        Instant elected_at;
         Instant catch_up_deadline;
         /// Requests from this id on were sent as primary.
         RequestId first_request = 0;
@@ -467,6 +468,7 @@ private:
     Instant priority_takeover_at_ = Instant::max();
     Instant catch_up_takeover_at_ = Instant::max();
     Instant no_election_until_ = Instant::min();
+    int quick_retries_ = 0;  // Since a primary was last seen.
     Instant next_position_at_ = Instant::max();
 
     // Until a primary was ever seen (or this was done once), an election may be called without a timeout, since there is

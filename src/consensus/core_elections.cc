@@ -172,9 +172,16 @@ void Core::count_vote(MemberId member, bool granted, Instant now) {
     if (votes + open < needed) lose_election(now);
 }
 
-void Core::lose_election(Instant /*now*/) {
-    // The election timer has been running since the candidacy began.
+void Core::lose_election(Instant now) {
+    const bool voted = std::get<Candidate>(role_).phase == Candidate::Phase::voting;
     role_ = Follower{};
+    // The election timer has been running since the candidacy began, and mostly that is that. But
+    // after a split vote the old primary's silence is proven already: only who stands next is open,
+    // and a random pause far longer than a round of votes decides it.
+    if (!voted || primary_ != no_member || quick_retries_ >= limits::quick_retries_max) return;
+    ++quick_retries_;
+    const Duration pause = election_timeout() / 20 + random_election_offset() * 2;
+    election_deadline_ = std::min(election_deadline_, now + pause);
 }
 
 // ---- Voter ----------------------------------------------------------------------------------------

@@ -216,7 +216,10 @@ void Core::offer_config(const ReplicaSetConfig& config) {
 }
 
 void Core::set_primary(MemberId primary) {
-    if (primary != no_member) early_election_spent_ = true;
+    if (primary != no_member) {
+        early_election_spent_ = true;
+        quick_retries_ = 0;
+    }
     primary_ = primary;
     if (primary == no_member) {
         priority_takeover_at_ = Instant::max();

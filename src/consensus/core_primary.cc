@@ -18,8 +18,9 @@ void Core::win_election(Instant now) {
     const Duration limit = config_->settings.catch_up_timeout;
     primary.catch_up_deadline = limit < 0s ? Instant::max() : now + limit;
     primary.first_request = last_request_ + 1;
-    for (const auto& [member, peer] : peers_)
-        if (peer.up) primary.unheard.insert(member);
+    primary.elected_at = now;
+    for (const auto& [member, peer] : peers_)  // Not for the old primary, silent for a time-out.
+        if (peer.up && now - peer.last_update < election_timeout()) primary.unheard.insert(member);
     role_ = std::move(primary);
     set_primary(*self_);
     election_deadline_ = priority_takeover_at_ = catch_up_takeover_at_ = Instant::max();
@@ -41,7 +42,10 @@ void Core::consider_catch_up(Instant now) {
         return begin_drain(now);
     }
     if (!primary->unheard.empty()) return;
-    const OpTime target = latest_known_optime();
+    OpTime target = applied_.optime;
+    for (const auto& [member, peer] : peers_)
+        if (peer.up && peer.last_heartbeat >= primary->elected_at)
+            target = std::max(target, peer.applied.optime);
     if (candidate_metrics_) candidate_metrics_->target_catch_up = target;
     if (applied_.optime < target) return;
     if (applied_.optime == primary->applied_when_elected)

@@ -26,6 +26,8 @@ inline constexpr std::size_t denylist_max = 128;
 
 /// The election timer's random extra, as a fraction of the election timeout.
 inline constexpr double election_timeout_offset_fraction = 0.15;
+/// Elections lost to a split vote that are repeated without another election timeout.
+inline constexpr int quick_retries_max = 3;
 /// A member takes over by priority only when this close to the newest known position.
 inline constexpr std::uint32_t priority_takeover_freshness_seconds = 2;
 inline constexpr std::uint32_t priority_takeover_freshness_increments = 1000;

@@ -28,6 +28,7 @@ public:
         set_.set_loss(choice_.below(3) == 0 ? 0.05 : 0.0);
         for (int i = 0; i < 120; ++i) {
             act();
+            if (often_reconfigured_) change_votes();
             for (int k = 0; k < 4; ++k) {
                 write();
                 set_.run_for(Duration{static_cast<Duration::rep>(choice_.below(40'000'000))});
@@ -169,6 +170,7 @@ private:
 
     Random choice_;
     SimulatedSet set_;
+    const bool often_reconfigured_ = choice_.below(3) == 0;
     bool recovered_ = false;
 };
 
