@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/time.h"
 
@@ -13,6 +14,8 @@ namespace tessera::net {
 inline constexpr std::size_t receive_bytes = 64 * 1024;
 /// What a client may send ahead while its request is being served, before we stop reading.
 inline constexpr std::size_t read_ahead_bytes_max = 64 * 1024;
+/// Requests of one connection in a row before others have their turn.
+inline constexpr std::uint64_t turn_requests = 32;
 /// Reply buffers a loop keeps for the next request, and how large they may be.
 inline constexpr std::size_t spare_buffers_max = 32;
 inline constexpr std::size_t spare_buffer_bytes_max = 64 * 1024;
