@@ -90,12 +90,17 @@ public:
                 continue;
             }
             View& view = views.emplace_back(input_, collection);
-            for (ZoneSplit& split : view.splits()) plan_.splits.push_back(std::move(split));
+            for (ZoneSplit& split : view.splits())
+                plan_.splits.push_back(std::move(split));
         }
-        for (const View& view : views) drain(view);
-        for (const View& view : views) mend_zones(view);
-        for (const View& view : views) even_out(view);
-        for (const Migration& migration : plan_.migrations) plan_.idle.erase(migration.ns);
+        for (const View& view : views)
+            drain(view);
+        for (const View& view : views)
+            mend_zones(view);
+        for (const View& view : views)
+            even_out(view);
+        for (const Migration& migration : plan_.migrations)
+            plan_.idle.erase(migration.ns);
         return std::move(plan_);
     }
 
@@ -104,12 +109,15 @@ private:
 
     /// The shard with the least data, then the fewest chunks, that may take a chunk of the zone.
     /// `has_any`: some shard could, were it not busy.
-    const BalancerShard* receiver(const View& view, const std::string& zone, const ShardName& from,
+    const BalancerShard* receiver(const View& view,
+                                  const std::string& zone,
+                                  const ShardName& from,
                                   bool& has_any) const {
         const BalancerShard* best = nullptr;
         const auto load = [&](const BalancerShard& shard) {
             const auto found = view.map().shards().find(shard.name);
-            const std::size_t chunks = found == view.map().shards().end() ? 0 : found->second.chunks;
+            const std::size_t chunks =
+                found == view.map().shards().end() ? 0 : found->second.chunks;
             return std::pair(view.bytes(shard.name), chunks);
         };
         has_any = false;
@@ -122,7 +130,10 @@ private:
         return best;
     }
 
-    void add(const View& view, const Chunk& chunk, const BalancerShard& to, MoveReason reason,
+    void add(const View& view,
+             const Chunk& chunk,
+             const BalancerShard& to,
+             MoveReason reason,
              std::string why) {
         Migration migration;
         migration.ns = view.ns();
@@ -141,7 +152,9 @@ private:
     }
 
     /// Moves one chunk off `from`, of any of the zones, jumbo ones last. Returns whether it did.
-    bool move_off(const View& view, const BalancerShard& from, const std::set<std::string>& zones,
+    bool move_off(const View& view,
+                  const BalancerShard& from,
+                  const std::set<std::string>& zones,
                   MoveReason reason) {
         for (const bool with_jumbo : {false, true}) {
             for (const std::string& zone : zones) {
@@ -156,7 +169,10 @@ private:
                                       (zone.empty() ? std::string() : " of zone " + zone);
                     continue;
                 }
-                add(view, *chunk, *to, reason,
+                add(view,
+                    *chunk,
+                    *to,
+                    reason,
                     reason == MoveReason::draining
                         ? from.name + " is draining"
                         : "the chunk belongs to zone " + zone + ", " + from.name + " does not");
@@ -209,13 +225,16 @@ private:
         const std::int64_t difference = view.bytes(fullest->name) - view.bytes(to->name);
         const std::int64_t threshold = limits::imbalance_chunks * view.chunk_bytes_max();
         const std::string numbers =
-            fullest->name + " has " + bytes_text(view.bytes(fullest->name)) + ", " + to->name + " " +
-            bytes_text(view.bytes(to->name)) + ": they differ by " + bytes_text(difference);
+            fullest->name + " has " + bytes_text(view.bytes(fullest->name)) + ", " + to->name +
+            " " + bytes_text(view.bytes(to->name)) + ": they differ by " + bytes_text(difference);
         if (difference < threshold) {
             plan_.idle[view.ns()] = numbers + ", under the threshold of " + bytes_text(threshold);
             return false;
         }
-        add(view, *view.pick(fullest->name, zone, false), *to, MoveReason::data_imbalance,
+        add(view,
+            *view.pick(fullest->name, zone, false),
+            *to,
+            MoveReason::data_imbalance,
             numbers + ", the threshold is " + bytes_text(threshold));
         return true;
     }
@@ -229,14 +248,19 @@ private:
 
 std::string_view to_string(MoveReason reason) {
     switch (reason) {
-        case MoveReason::draining: return "draining";
-        case MoveReason::zone_violation: return "zoneViolation";
-        case MoveReason::data_imbalance: return "chunksImbalance";
+        case MoveReason::draining:
+            return "draining";
+        case MoveReason::zone_violation:
+            return "zoneViolation";
+        case MoveReason::data_imbalance:
+            return "chunksImbalance";
     }
     return "";
 }
 
-BalancerPlan plan_round(const BalancerInput& input) { return Round(input).run(); }
+BalancerPlan plan_round(const BalancerInput& input) {
+    return Round(input).run();
+}
 
 std::string first_compliance_violation(const BalancerInput& input,
                                        const BalancerCollection& collection) {

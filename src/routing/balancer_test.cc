@@ -16,7 +16,8 @@ using testing::range;
 
 constexpr std::int64_t unit = 100;  // The chunk size of these tests.
 
-BalancerInput input_of(std::vector<BalancerShard> shards, ChunkMap::Pointer map,
+BalancerInput input_of(std::vector<BalancerShard> shards,
+                       ChunkMap::Pointer map,
                        std::map<ShardName, std::int64_t> bytes) {
     BalancerInput input;
     input.shards = std::move(shards);
@@ -35,17 +36,20 @@ BalancerShard shard(const char* name, std::set<std::string> zones = {}) {
 }
 
 TEST(Balancer, LeavesSmallDifferencesAlone) {
-    const auto input = input_of({shard("s1"), shard("s2")}, map_of({0}, {"s1", "s1"}), {{"s1", 299}});
+    const auto input =
+        input_of({shard("s1"), shard("s2")}, map_of({0}, {"s1", "s1"}), {{"s1", 299}});
     const auto plan = plan_round(input);
     EXPECT_TRUE(plan.migrations.empty());
-    EXPECT_EQ(plan.idle.at("shop.items"),
-              "s1 has 299 bytes, s2 0 bytes: they differ by 299 bytes, under the threshold of 300 bytes");
+    EXPECT_EQ(
+        plan.idle.at("shop.items"),
+        "s1 has 299 bytes, s2 0 bytes: they differ by 299 bytes, under the threshold of 300 bytes");
     EXPECT_EQ(first_compliance_violation(input, input.collections[0]), "");
 }
 
 TEST(Balancer, MovesFromTheFullestToTheEmptiest) {
     auto input = input_of({shard("s1"), shard("s2"), shard("s3")},
-                          map_of({0, 10}, {"s1", "s1", "s2"}), {{"s1", 500}, {"s2", 200}});
+                          map_of({0, 10}, {"s1", "s1", "s2"}),
+                          {{"s1", 500}, {"s2", 200}});
     auto plan = plan_round(input);
     ASSERT_EQ(plan.migrations.size(), 1U);
     EXPECT_EQ(plan.migrations[0].from, "s1");
@@ -69,7 +73,8 @@ TEST(Balancer, PrefersChunksWithDataAndSkipsJumboAndFailedOnes) {
                                  testing::chunk(entry, 10, 20, "s1", {1, 2}),
                                  testing::chunk(entry, 20, highest, "s1", {1, 3})};
     chunks[0].is_jumbo = true;
-    auto input = input_of({shard("s1"), shard("s2")}, *ChunkMap::make(entry, chunks), {{"s1", 500}});
+    auto input =
+        input_of({shard("s1"), shard("s2")}, *ChunkMap::make(entry, chunks), {{"s1", 500}});
     input.collections[0].chunk_bytes = {{chunks[1].min_key, 0}, {chunks[2].min_key, 80}};
     EXPECT_EQ(to_string(plan_round(input).migrations.at(0).chunk), to_string(range(10, 20)));
     input.failed = {{"shop.items", chunks[2].min_key}};
@@ -81,8 +86,8 @@ TEST(Balancer, DrainsFirstAndForcesJumboLast) {
     std::vector<Chunk> chunks = {testing::chunk(entry, lowest, 0, "s1", {1, 0}),
                                  testing::chunk(entry, 0, highest, "s1", {1, 1})};
     chunks[0].is_jumbo = true;
-    auto input = input_of({shard("s1"), shard("s2"), shard("s3")}, *ChunkMap::make(entry, chunks),
-                          {{"s3", 10}});
+    auto input = input_of(
+        {shard("s1"), shard("s2"), shard("s3")}, *ChunkMap::make(entry, chunks), {{"s3", 10}});
     input.shards[0].is_draining = true;
     auto plan = plan_round(input);
     ASSERT_EQ(plan.migrations.size(), 1U);
@@ -118,7 +123,8 @@ TEST(Balancer, SplitsAtZoneEdgesThenMovesIntoTheZone) {
 TEST(Balancer, LeavesCollectionsThatAreSwitchedOff) {
     auto entry = collection();
     entry.no_balance = true;
-    auto input = input_of({shard("s1"), shard("s2")}, map_of({0}, {"s1", "s1"}, entry), {{"s1", 9999}});
+    auto input =
+        input_of({shard("s1"), shard("s2")}, map_of({0}, {"s1", "s1"}, entry), {{"s1", 9999}});
     EXPECT_TRUE(plan_round(input).migrations.empty());
     entry.no_balance = false;
     entry.chunk_bytes_max = 5000;  // The collection's own chunk size counts.
@@ -140,12 +146,14 @@ public:
         if (random_.below(2) == 0) zones_ = *zones_.with(collection().key, range(200, 400), "eu");
         std::vector<std::int64_t> points;
         std::vector<ShardName> owners{random_shard()};
-        for (std::int64_t at = 0; at < 1000; at += 1 + static_cast<std::int64_t>(random_.below(90))) {
+        for (std::int64_t at = 0; at < 1000;
+             at += 1 + static_cast<std::int64_t>(random_.below(90))) {
             points.push_back(at);
             owners.push_back(random_shard());
         }
         map_ = map_of(points, owners);
-        for (auto& weight : weights_) weight = static_cast<std::int64_t>(random_.below(20));
+        for (auto& weight : weights_)
+            weight = static_cast<std::int64_t>(random_.below(20));
     }
 
     void run() {
@@ -159,7 +167,8 @@ public:
             for (const auto& split : plan.splits) {
                 map_ = *applied(*map_, *split_chunk(*map_, split.chunk, split.points, {ids_, {0}}));
             }
-            for (const auto& migration : plan.migrations) carry_out(migration);
+            for (const auto& migration : plan.migrations)
+                carry_out(migration);
             EXPECT_TRUE(seen.insert(picture()).second) << "it came back to where it was";
             if (::testing::Test::HasFailure()) return;
         }
@@ -184,7 +193,8 @@ private:
     }
     std::map<ShardName, std::int64_t> bytes() const {
         std::map<ShardName, std::int64_t> result;
-        for (const auto& chunk : map_->chunks()) result[chunk->shard] += weight(*chunk);
+        for (const auto& chunk : map_->chunks())
+            result[chunk->shard] += weight(*chunk);
         return result;
     }
     BalancerInput input() const {
@@ -194,7 +204,8 @@ private:
     }
     std::string picture() const {
         std::string result;
-        for (const auto& chunk : map_->chunks()) result += chunk->min_key + "=" + chunk->shard + ";";
+        for (const auto& chunk : map_->chunks())
+            result += chunk->min_key + "=" + chunk->shard + ";";
         return result;
     }
 
@@ -226,8 +237,8 @@ private:
                 break;
             }
         }
-        const auto changes = move_range(
-            *map_, {moved, migration.from, migration.to, {500, 0}, {}}, {ids_, {0}});
+        const auto changes =
+            move_range(*map_, {moved, migration.from, migration.to, {500, 0}, {}}, {ids_, {0}});
         ASSERT_TRUE(changes.has_value()) << changes.error().to_string();
         map_ = *applied(*map_, *changes);
     }
@@ -257,7 +268,8 @@ private:
     static std::vector<Key> make_keys() {
         std::vector<Key> keys;
         const auto key = collection().key;
-        for (int i = 0; i < 1000; ++i) keys.push_back(*key.key_of(bson::make("a", i)));
+        for (int i = 0; i < 1000; ++i)
+            keys.push_back(*key.key_of(bson::make("a", i)));
         return keys;
     }
 

@@ -77,8 +77,9 @@ private:
         if (value.is_missing()) {
             error_ = Error(ErrorCode::no_such_key, "missing " + field);
         } else {
-            error_ = Error(ErrorCode::type_mismatch,
-                           field + " has the wrong type " + std::string(bson::type_name(value.type())));
+            error_ =
+                Error(ErrorCode::type_mismatch,
+                      field + " has the wrong type " + std::string(bson::type_name(value.type())));
         }
     }
 
@@ -151,7 +152,8 @@ Result<ShardName> Chunk::shard_at(Timestamp at) const {
     if (history.empty()) return shard;
     return Error(ErrorCode::stale_chunk_history,
                  "Cannot find the shard that owned the chunk " + to_string(range) +
-                     " at cluster time " + at.to_string() + ": its history does not go back so far");
+                     " at cluster time " + at.to_string() +
+                     ": its history does not go back so far");
 }
 
 Result<Chunk> Chunk::make(const ShardKeyPattern& pattern, Range range) {

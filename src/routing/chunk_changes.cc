@@ -44,12 +44,13 @@ Result<Chunk> merged_of(const ChunkMap& map, std::size_t first, std::size_t last
     return merged;
 }
 
-void add_merge(const ChunkMap& map, std::size_t first, std::size_t last, Chunk merged,
-               ChunkChanges& changes) {
+void add_merge(
+    const ChunkMap& map, std::size_t first, std::size_t last, Chunk merged, ChunkChanges& changes) {
     ++changes.placement.minor;
     merged.placement = changes.placement;
     changes.put.push_back(std::move(merged));
-    for (std::size_t i = first + 1; i < last; ++i) changes.removed.push_back(map.chunks()[i]->id);
+    for (std::size_t i = first + 1; i < last; ++i)
+        changes.removed.push_back(map.chunks()[i]->id);
 }
 
 /// The donor's other chunk that carries the new major when nothing of the moved one stays.
@@ -62,8 +63,10 @@ const Chunk* control_chunk(const ChunkMap& map, const Chunk& moved) {
 
 }  // namespace
 
-Result<ChunkChanges> split_chunk(const ChunkMap& map, const Range& range,
-                                 const std::vector<bson::Document>& points, IdContext context) {
+Result<ChunkChanges> split_chunk(const ChunkMap& map,
+                                 const Range& range,
+                                 const std::vector<bson::Document>& points,
+                                 IdContext context) {
     const Chunk* chunk = map.chunk_with(range);
     if (chunk == nullptr) return no_such_chunk(map, range);
     if (points.empty()) return Error(ErrorCode::bad_value, "need to specify the split points");
@@ -76,13 +79,14 @@ Result<ChunkChanges> split_chunk(const ChunkMap& map, const Range& range,
     for (const bson::Document& point : points) {
         TRY(Key key, map.key().encode_bound(point));
         if (key == chunk->min_key || key == chunk->max_key) {
-            return Error(ErrorCode::cannot_split, "new split key " + text_of(point) +
-                                                      " is a boundary key of existing chunk " +
-                                                      to_string(range));
+            return Error(ErrorCode::cannot_split,
+                         "new split key " + text_of(point) +
+                             " is a boundary key of existing chunk " + to_string(range));
         }
         if (!chunk->contains(key)) {
-            return Error(ErrorCode::bad_value, "split key " + text_of(point) +
-                                                   " is outside the chunk " + to_string(range));
+            return Error(
+                ErrorCode::bad_value,
+                "split key " + text_of(point) + " is outside the chunk " + to_string(range));
         }
         sorted.emplace(std::move(key), &point);
     }
@@ -98,7 +102,8 @@ Result<ChunkChanges> split_chunk(const ChunkMap& map, const Range& range,
         min = &max;
         return ok();
     };
-    for (const auto& [key, point] : sorted) TRY_OK(add(*point));
+    for (const auto& [key, point] : sorted)
+        TRY_OK(add(*point));
     TRY_OK(add(chunk->range.max));
     return changes;
 }
@@ -118,9 +123,9 @@ Result<ChunkChanges> merge_chunks(const ChunkMap& map, const Range& range) {
     }
     for (std::size_t i = first; i < last; ++i) {
         if (chunks[i]->shard != chunks[first]->shard) {
-            return Error(ErrorCode::bad_value, "Cannot merge chunks in the range " +
-                                                   to_string(range) +
-                                                   ": they are on different shards");
+            return Error(ErrorCode::bad_value,
+                         "Cannot merge chunks in the range " + to_string(range) +
+                             ": they are on different shards");
         }
     }
     ChunkChanges changes;
@@ -131,8 +136,10 @@ Result<ChunkChanges> merge_chunks(const ChunkMap& map, const Range& range) {
     return changes;
 }
 
-Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map, const ShardName& shard,
-                                        Timestamp settled_before, std::size_t limit,
+Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map,
+                                        const ShardName& shard,
+                                        Timestamp settled_before,
+                                        std::size_t limit,
                                         const std::vector<Key>& boundaries) {
     const auto& chunks = map.chunks();
     const auto is_mergeable = [&](const Chunk& chunk) {
@@ -144,9 +151,9 @@ Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map, const ShardName& sh
     while (first < chunks.size() && changes.put.size() < limit) {
         std::size_t last = first;
         while (last < chunks.size() && is_mergeable(*chunks[last])) {
-            const bool at_boundary = last > first && std::binary_search(boundaries.begin(),
-                                                                        boundaries.end(),
-                                                                        chunks[last]->min_key);
+            const bool at_boundary =
+                last > first &&
+                std::binary_search(boundaries.begin(), boundaries.end(), chunks[last]->min_key);
             if (at_boundary) break;
             ++last;
         }
@@ -159,7 +166,8 @@ Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map, const ShardName& sh
     return changes;
 }
 
-Result<ChunkChanges> move_range(const ChunkMap& map, const MoveRequest& request,
+Result<ChunkChanges> move_range(const ChunkMap& map,
+                                const MoveRequest& request,
                                 IdContext context) {
     if (request.from == request.to) {
         return Error(ErrorCode::bad_value, "cannot move a range to the shard that owns it");
@@ -168,8 +176,9 @@ Result<ChunkChanges> move_range(const ChunkMap& map, const MoveRequest& request,
     const Chunk& whole = map.chunk_of(moved.min_key);
     if (whole.shard != request.from || moved.max_key > whole.max_key) {
         return Error(ErrorCode::conflicting_operation_in_progress,
-                     "The range " + to_string(request.range) + " is not within one chunk of shard " +
-                         request.from + " at version " + map.version().to_string());
+                     "The range " + to_string(request.range) +
+                         " is not within one chunk of shard " + request.from + " at version " +
+                         map.version().to_string());
     }
     ChunkChanges changes;
     changes.placement = {map.version().placement.major + 1, 0};
@@ -182,7 +191,8 @@ Result<ChunkChanges> move_range(const ChunkMap& map, const MoveRequest& request,
     // An entry is of no use when the one after it was already valid at oldest_history.
     while (!moved.history.empty()) {
         const std::size_t count = moved.history.size();
-        const bool is_old = count >= 2 && moved.history[count - 2].valid_after <= request.oldest_history;
+        const bool is_old =
+            count >= 2 && moved.history[count - 2].valid_after <= request.oldest_history;
         if (!is_old && count < limits::chunk_history) break;
         moved.history.pop_back();
     }

@@ -16,9 +16,9 @@ namespace tessera::routing {
 /// To be applied in one transaction by the config server: first what is removed, then what is put,
 /// in order (config.chunks has a unique index on the collection's UUID and min).
 struct ChunkChanges {
-    std::vector<Chunk> put;                  // Inserted, or replacing the chunk of that id.
+    std::vector<Chunk> put;  // Inserted, or replacing the chunk of that id.
     std::vector<bson::ObjectId> removed;
-    Placement placement;                     // The collection's newest afterwards.
+    Placement placement;  // The collection's newest afterwards.
     bool is_empty() const { return put.empty() && removed.empty(); }
 };
 
@@ -31,8 +31,10 @@ struct IdContext {
 /// Splits the chunk with exactly these bounds at the points (full shard keys, any order). Fails
 /// with BadValue on no point, a point outside the chunk or on its bounds, too many points, and with
 /// ConflictingOperationInProgress (117) when there is no such chunk.
-Result<ChunkChanges> split_chunk(const ChunkMap& map, const Range& range,
-                                 const std::vector<bson::Document>& points, IdContext context);
+Result<ChunkChanges> split_chunk(const ChunkMap& map,
+                                 const Range& range,
+                                 const std::vector<bson::Document>& points,
+                                 IdContext context);
 
 /// Merges the chunks that make up [min, max): at least two, all of one shard. A single chunk is no
 /// change. Fails with BadValue when the bounds are not chunk bounds or shards differ.
@@ -41,8 +43,10 @@ Result<ChunkChanges> merge_chunks(const ChunkMap& map, const Range& range);
 /// Every run of neighbouring chunks of a shard that are not jumbo and have been there since before
 /// `settled_before`, at most `limit` runs. Neighbours of different zones are not merged when
 /// `boundaries` (zone bounds, sorted) lie between them.
-Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map, const ShardName& shard,
-                                        Timestamp settled_before, std::size_t limit,
+Result<ChunkChanges> merge_all_on_shard(const ChunkMap& map,
+                                        const ShardName& shard,
+                                        Timestamp settled_before,
+                                        std::size_t limit,
                                         const std::vector<Key>& boundaries = {});
 
 struct MoveRequest {

@@ -60,8 +60,9 @@ TEST_F(ChunkChangesTest, ASplitRefusesPointsThatAreNotInside) {
 
 TEST_F(ChunkChangesTest, AMoveOfAWholeChunkTakesAControlChunk) {
     const auto map = map_of({0, 10}, {"s1", "s2", "s1"});
-    EXPECT_EQ(after(*map, move_range(*map, {range(10, highest), "s1", "s2", {200, 0}, {}}, context())),
-              "min:s1@2|1 0:s2@1|1 10:s2@2|0 ");
+    EXPECT_EQ(
+        after(*map, move_range(*map, {range(10, highest), "s1", "s2", {200, 0}, {}}, context())),
+        "min:s1@2|1 0:s2@1|1 10:s2@2|0 ");
     // The donor keeps nothing: no control chunk.
     EXPECT_EQ(after(*map, move_range(*map, {range(0, 10), "s2", "s3", {200, 0}, {}}, context())),
               "min:s1@1|0 0:s3@2|0 10:s1@1|2 ");
@@ -86,8 +87,10 @@ TEST_F(ChunkChangesTest, AMoveAddsToTheHistoryAndForgetsTheOldest) {
     for (std::uint32_t i = 0; i < 4; ++i) {
         const std::string from = i % 2 == 0 ? "s1" : "s2";
         const std::string to = i % 2 == 0 ? "s2" : "s1";
-        map = *applied(*map, *move_range(*map, {range(lowest, highest), from, to,
-                                                {200 + i * 10, 0}, {215, 0}}, context()));
+        map = *applied(
+            *map,
+            *move_range(
+                *map, {range(lowest, highest), from, to, {200 + i * 10, 0}, {215, 0}}, context()));
     }
     const Chunk& chunk = *map->chunks().front();
     ASSERT_EQ(chunk.history.size(), 3U);
@@ -119,9 +122,10 @@ TEST_F(ChunkChangesTest, MergeAllLeavesJumboRecentAndZonedChunks) {
     const auto map = *ChunkMap::make(entry, chunks);
     EXPECT_EQ(after(*map, merge_all_on_shard(*map, "s1", {500, 0}, 100)),
               "min:s1@1|8 20:s1@1|2 30:s1@1|9 50:s1@1|5 60:s1@1|10 ");
-    EXPECT_EQ(after(*map, merge_all_on_shard(*map, "s1", {500, 0}, 100,
-                                             {*entry.key.encode_bound(bound(40))})),
-              "min:s1@1|8 20:s1@1|2 30:s1@1|3 40:s1@1|4 50:s1@1|5 60:s1@1|9 ");
+    EXPECT_EQ(
+        after(*map,
+              merge_all_on_shard(*map, "s1", {500, 0}, 100, {*entry.key.encode_bound(bound(40))})),
+        "min:s1@1|8 20:s1@1|2 30:s1@1|3 40:s1@1|4 50:s1@1|5 60:s1@1|9 ");
     EXPECT_TRUE(merge_all_on_shard(*map, "s2", {500, 0}, 100)->is_empty());
     EXPECT_EQ(merge_all_on_shard(*map, "s1", {500, 0}, 1)->put.size(), 1U);
 }
@@ -129,24 +133,28 @@ TEST_F(ChunkChangesTest, MergeAllLeavesJumboRecentAndZonedChunks) {
 TEST(SplitPoints, AreSetAfterEnoughBytesAndNeverBetweenEqualKeys) {
     const auto key = pattern(R"({"a":1})");
     SplitPointPicker picker(key, 10, 100);
-    for (int i = 0; i < 100; ++i) picker.observe(bound(i < 50 ? i : 50), 1);
+    for (int i = 0; i < 100; ++i)
+        picker.observe(bound(i < 50 ? i : 50), 1);
     std::string points;
     for (const auto& point : std::move(picker).finish()) {
         points += std::to_string(point["a"].to_int64()) + " ";
     }
     EXPECT_EQ(points, "10 20 30 40 50 ");
     SplitPointPicker same(key, 10, 100);
-    for (int i = 0; i < 100; ++i) same.observe(bound(7), 1);
+    for (int i = 0; i < 100; ++i)
+        same.observe(bound(7), 1);
     EXPECT_TRUE(std::move(same).finish().empty());
     SplitPointPicker few(key, 10, 2);
-    for (int i = 0; i < 100; ++i) few.observe(bound(i), 1);
+    for (int i = 0; i < 100; ++i)
+        few.observe(bound(i), 1);
     EXPECT_EQ(std::move(few).finish().size(), 2U);
 }
 
 TEST(SplitPoints, ARangeToMoveEndsWhereItIsFull) {
     RangeEndPicker picker(pattern(R"({"a":1})"), 10);
     int seen = 0;
-    while (picker.observe(bound(seen), 3)) ++seen;
+    while (picker.observe(bound(seen), 3))
+        ++seen;
     EXPECT_EQ((*picker.end())["a"].to_int64(), 3);
     RangeEndPicker all(pattern(R"({"a":1})"), 100);
     EXPECT_TRUE(all.observe(bound(1), 3));
@@ -171,7 +179,8 @@ TEST(InitialChunks, HashSplitPointsAreSymmetric) {
 
 std::string shards_of(const std::vector<PlannedChunk>& plan) {
     std::string result;
-    for (const auto& chunk : plan) result += chunk.shard + " ";
+    for (const auto& chunk : plan)
+        result += chunk.shard + " ";
     return result;
 }
 
@@ -227,15 +236,16 @@ TEST(Zones, RefuseOverlapsAndExtendPrefixes) {
               ErrorCode::range_overlap_conflict);
     EXPECT_EQ(zones.with(key, {json(R"({"a":-5})"), json(R"({"a":12})")}, "eu").error().code(),
               ErrorCode::range_overlap_conflict);
-    EXPECT_EQ(zones.with(key, {json(R"({"a":0})"), json(R"({"a":10})")}, "eu")->ranges().size(), 1U);
+    EXPECT_EQ(zones.with(key, {json(R"({"a":0})"), json(R"({"a":10})")}, "eu")->ranges().size(),
+              1U);
     EXPECT_EQ(zones.with(key, {json(R"({"a":5})"), json(R"({"a":5})")}, "eu").error().code(),
               ErrorCode::bad_value);
     EXPECT_EQ(zones.with(key, {json(R"({"b":5})"), json(R"({"b":6})")}, "eu").error().code(),
               ErrorCode::bad_value);
     zones = *zones.with(key, {json(R"({"a":10})"), json(R"({"a":{"$maxKey":1}})")}, "us");
     EXPECT_TRUE(key.is_max_bound(zones.ranges()[1].range.max));
-    const auto parsed = *Zones::parse(key, {zone_document("a.b", zones.ranges()[1]),
-                                            zone_document("a.b", zones.ranges()[0])});
+    const auto parsed = *Zones::parse(
+        key, {zone_document("a.b", zones.ranges()[1]), zone_document("a.b", zones.ranges()[0])});
     EXPECT_EQ(parsed.ranges()[0].zone, "eu");
     EXPECT_EQ(zones.without(key, {json(R"({"a":0})"), json(R"({"a":10})")})->ranges().size(), 1U);
 }

@@ -20,8 +20,8 @@ Result<std::vector<Chunk>> parse_all(const CollectionEntry& collection,
     for (const bson::Document& document : documents) {
         TRY(Chunk chunk, Chunk::parse(collection.key, document));
         const bson::Value uuid = document["uuid"];
-        const bool is_same = uuid.type() == bson::Type::binary &&
-                             uuid.as_binary().bytes == collection.uuid.view();
+        const bool is_same =
+            uuid.type() == bson::Type::binary && uuid.as_binary().bytes == collection.uuid.view();
         if (!is_same) return inconsistent(collection, "a chunk is of another collection");
         chunks.push_back(std::move(chunk));
     }
@@ -37,13 +37,15 @@ ChunkMap::Chunks newest_only(std::vector<Chunk> changed) {
     for (Chunk& chunk : changed) {
         auto at = by_min.lower_bound(chunk.min_key);
         if (at != by_min.begin() && std::prev(at)->second->max_key > chunk.min_key) --at;
-        while (at != by_min.end() && at->first < chunk.max_key) at = by_min.erase(at);
+        while (at != by_min.end() && at->first < chunk.max_key)
+            at = by_min.erase(at);
         Key min_key = chunk.min_key;
         by_min.emplace(std::move(min_key), std::make_shared<const Chunk>(std::move(chunk)));
     }
     ChunkMap::Chunks result;
     result.reserve(by_min.size());
-    for (auto& [min_key, chunk] : by_min) result.push_back(std::move(chunk));
+    for (auto& [min_key, chunk] : by_min)
+        result.push_back(std::move(chunk));
     return result;
 }
 
@@ -74,7 +76,8 @@ Result<ChunkMap::Pointer> ChunkMap::updated(CollectionEntry collection,
     return build(std::move(collection), chunks_, std::move(changed));
 }
 
-Result<ChunkMap::Pointer> ChunkMap::build(CollectionEntry collection, const Chunks& base,
+Result<ChunkMap::Pointer> ChunkMap::build(CollectionEntry collection,
+                                          const Chunks& base,
                                           std::vector<Chunk> changed) {
     const Chunks newer = newest_only(std::move(changed));
     std::shared_ptr<ChunkMap> map(new ChunkMap(std::move(collection)));
@@ -127,8 +130,9 @@ ChunkVersion ChunkMap::version_of(const ShardName& shard) const {
 
 const Chunk& ChunkMap::chunk_of(std::string_view key) const {
     const auto found = std::upper_bound(
-        chunks_.begin(), chunks_.end(), key,
-        [](std::string_view one, const auto& chunk) { return one < chunk->max_key; });
+        chunks_.begin(), chunks_.end(), key, [](std::string_view one, const auto& chunk) {
+            return one < chunk->max_key;
+        });
     // Only {field: MaxKey} itself, which the last chunk takes as well, lies behind the end.
     return found == chunks_.end() ? *chunks_.back() : **found;
 }
@@ -143,14 +147,17 @@ const Chunk* ChunkMap::chunk_with(const Range& range) const {
 
 std::pair<std::size_t, std::size_t> ChunkMap::chunks_overlapping(const KeyRange& range) const {
     const auto first = std::upper_bound(
-        chunks_.begin(), chunks_.end(), range.low,
-        [](const std::string& low, const auto& chunk) { return low < chunk->max_key; });
+        chunks_.begin(), chunks_.end(), range.low, [](const std::string& low, const auto& chunk) {
+            return low < chunk->max_key;
+        });
     const auto last = std::lower_bound(
-        first, chunks_.end(), range.high,
-        [](const auto& chunk, const std::string& high) { return chunk->min_key < high; });
+        first, chunks_.end(), range.high, [](const auto& chunk, const std::string& high) {
+            return chunk->min_key < high;
+        });
     const auto index = [&](auto at) { return static_cast<std::size_t>(at - chunks_.begin()); };
     // Keys with MaxKey in every field belong to the last chunk.
-    if (first == chunks_.end() && range.low < range.high) return {chunks_.size() - 1, chunks_.size()};
+    if (first == chunks_.end() && range.low < range.high)
+        return {chunks_.size() - 1, chunks_.size()};
     return {index(first), index(last)};
 }
 

@@ -66,7 +66,8 @@ public:
 
 private:
     explicit ChunkMap(CollectionEntry collection) : collection_(std::move(collection)) {}
-    static Result<Pointer> build(CollectionEntry collection, const Chunks& base,
+    static Result<Pointer> build(CollectionEntry collection,
+                                 const Chunks& base,
                                  std::vector<Chunk> changed);
     Status check_and_summarize();
 

@@ -33,7 +33,8 @@ void expect_same(const ChunkMap& one, const ChunkMap& two) {
     EXPECT_EQ(one.version(), two.version());
     ASSERT_EQ(one.chunks().size(), two.chunks().size());
     for (std::size_t i = 0; i < one.chunks().size(); ++i) {
-        EXPECT_EQ(one.chunks()[i]->to_document({}).bytes(), two.chunks()[i]->to_document({}).bytes());
+        EXPECT_EQ(one.chunks()[i]->to_document({}).bytes(),
+                  two.chunks()[i]->to_document({}).bytes());
     }
     ASSERT_EQ(one.shards().size(), two.shards().size());
     for (const auto& [shard, summary] : one.shards()) {
@@ -115,13 +116,14 @@ TEST(ChunkMap, RefusesGapsOverlapsAndForeignChunks) {
         EXPECT_NE(map.error().reason().find(why), std::string::npos) << map.error().reason();
     };
     expect_refused(make({}), "none");
-    expect_refused(make({chunk(entry, lowest, 5, "s", {1, 0}), chunk(entry, 6, highest, "s", {1, 1})}),
-                   "gap");
+    expect_refused(
+        make({chunk(entry, lowest, 5, "s", {1, 0}), chunk(entry, 6, highest, "s", {1, 1})}), "gap");
     expect_refused(make({chunk(entry, 0, highest, "s", {1, 1})}), "MinKey");
     expect_refused(make({chunk(entry, lowest, 9, "s", {1, 1})}), "MaxKey");
     // The newer of two that overlap wins, which leaves a gap here.
-    expect_refused(make({chunk(entry, lowest, 9, "s", {1, 1}), chunk(entry, 5, highest, "s", {1, 2})}),
-                   "MinKey");
+    expect_refused(
+        make({chunk(entry, lowest, 9, "s", {1, 1}), chunk(entry, 5, highest, "s", {1, 2})}),
+        "MinKey");
     auto foreign = chunk(entry, lowest, highest, "s", {1, 0}).to_document({});
     expect_refused(ChunkMap::make(entry, std::vector{foreign}), "another collection");
     const auto map = map_of({}, {"s1"});
@@ -134,7 +136,8 @@ TEST(ChunkMap, FindsTheShardsOfRanges) {
     const auto map = map_of({0, 10, 20}, {"s1", "s2", "s1", "s3"});
     const auto shards = [&](std::int64_t low, std::int64_t high) {
         std::string result;
-        for (const auto& shard : map->shards_of({{key_of(low), key_of(high)}})) result += shard + " ";
+        for (const auto& shard : map->shards_of({{key_of(low), key_of(high)}}))
+            result += shard + " ";
         return result;
     };
     EXPECT_EQ(shards(1, 2), "s2 ");
@@ -164,8 +167,8 @@ TEST(OwnershipFilter, GoesBackInTime) {
     const auto old = map_of({0}, {"s1", "s2"});
     Random random(1);
     bson::ObjectIdSource ids(random);
-    const auto changes = *move_range(*old, {range(0, highest), "s2", "s1", {200, 0}, {0, 0}},
-                                     {ids, {0}});
+    const auto changes =
+        *move_range(*old, {range(0, highest), "s2", "s1", {200, 0}, {0, 0}}, {ids, {0}});
     const auto map = *applied(*old, changes);
     EXPECT_TRUE(OwnershipFilter(map, "s1").owns(json(R"({"a":5})")));
     EXPECT_FALSE(OwnershipFilter::at(map, "s1", {150, 0})->owns(json(R"({"a":5})")));
@@ -212,7 +215,8 @@ private:
         const std::int64_t low = value_of(each.range.min, -1000);
         const std::int64_t high = value_of(each.range.max, 1000);
         if (high - low < 2) return std::nullopt;
-        return low + 1 + static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(high - low - 1)));
+        return low + 1 +
+               static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(high - low - 1)));
     }
 
     std::optional<ChunkChanges> next_change() {
@@ -226,7 +230,8 @@ private:
                 return take(split_chunk(*map_, each.range, {bound(*point)}, {ids_, {step_++}}));
             }
             case 1: {
-                if (at + 1 == chunks.size() || chunks[at + 1]->shard != each.shard) return std::nullopt;
+                if (at + 1 == chunks.size() || chunks[at + 1]->shard != each.shard)
+                    return std::nullopt;
                 return take(merge_chunks(*map_, {each.range.min, chunks[at + 1]->range.max}));
             }
             default: {
@@ -238,7 +243,8 @@ private:
                 const ShardName to = "s" + std::to_string(random_.below(4));
                 if (to == each.shard) return std::nullopt;
                 now_.seconds += 10;
-                return take(move_range(*map_, {moved, each.shard, to, now_, {}}, {ids_, {step_++}}));
+                return take(
+                    move_range(*map_, {moved, each.shard, to, now_, {}}, {ids_, {step_++}}));
             }
         }
     }
@@ -257,14 +263,15 @@ private:
             EXPECT_TRUE(placements.insert(each->placement).second);
             EXPECT_EQ(each->history.front().shard, each->shard);
         }
-        for (const auto& removed : changes.removed) EXPECT_FALSE(ids.contains(removed));
+        for (const auto& removed : changes.removed)
+            EXPECT_FALSE(ids.contains(removed));
         // In all of history a shard's major stands for one set of ranges: that is what makes a
         // version check on major alone enough.
         for (int i = 0; i < 4; ++i) {
             const ShardName shard = "s" + std::to_string(i);
             const auto ranges = OwnershipFilter(map_, shard).ranges();
-            const auto [known, is_new] =
-                ranges_of_.emplace(std::pair(shard, map_->version_of(shard).placement.major), ranges);
+            const auto [known, is_new] = ranges_of_.emplace(
+                std::pair(shard, map_->version_of(shard).placement.major), ranges);
             EXPECT_TRUE(is_new || known->second == ranges) << shard;
         }
         for (int i = 0; i < 20; ++i) {

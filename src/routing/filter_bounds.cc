@@ -57,7 +57,9 @@ public:
     }
 
 private:
-    void read_conjunction(View filter, FieldBounds& bounds, std::vector<View>& alternatives,
+    void read_conjunction(View filter,
+                          FieldBounds& bounds,
+                          std::vector<View>& alternatives,
                           std::size_t depth) {
         if (depth >= limits::filter_depth) return;
         for (const auto& [name, value] : filter) {
@@ -108,7 +110,8 @@ private:
             } else if (value.is_object() && field.size() > path.size() && field.starts_with(path) &&
                        field[path.size()] == '.') {
                 // {a: {b: 5}} fixes the key field "a.b", as null when it is not there.
-                const Value nested = value_within(value, std::string_view(field).substr(path.size() + 1));
+                const Value nested =
+                    value_within(value, std::string_view(field).substr(path.size() + 1));
                 if (is_usable(nested)) bounds.narrow_to_points(pattern_, i, {nested});
             }
         }
@@ -139,7 +142,10 @@ private:
         }
     }
 
-    void compare(std::string_view path, const Value& value, FieldBounds& bounds, bool is_above,
+    void compare(std::string_view path,
+                 const Value& value,
+                 FieldBounds& bounds,
+                 bool is_above,
                  bool inclusive) {
         if (!is_usable(value)) return;
         for (std::size_t i = 0; i < pattern_.fields().size(); ++i) {

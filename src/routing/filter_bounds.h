@@ -25,7 +25,8 @@ struct FilterBounds {
     std::optional<Key> key;
 };
 
-FilterBounds bounds_of(const ShardKeyPattern& pattern, bson::View filter,
+FilterBounds bounds_of(const ShardKeyPattern& pattern,
+                       bson::View filter,
                        const FilterOptions& options = {});
 
 /// The value of an equality on _id that every match must have; missing when there is none, or when

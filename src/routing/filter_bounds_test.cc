@@ -81,8 +81,7 @@ TEST(FilterBounds, ReadsNestedKeysFromPathsAndObjects) {
     const Key expected = *key.key_of(json(R"({"a":{"b":5},"c":6})"));
     EXPECT_EQ(bounds_of(key, json(R"({"a.b":5,"c":6})")).key, expected);
     EXPECT_EQ(bounds_of(key, json(R"({"a":{"b":5},"c":{"$eq":6}})")).key, expected);
-    EXPECT_EQ(bounds_of(key, json(R"({"a":{"x":5},"c":6})")).key,
-              *key.key_of(json(R"({"c":6})")));
+    EXPECT_EQ(bounds_of(key, json(R"({"a":{"x":5},"c":6})")).key, *key.key_of(json(R"({"c":6})")));
     EXPECT_FALSE(bounds_of(key, json(R"({"a":{"b":[5]},"c":6})")).key);
     EXPECT_FALSE(bounds_of(key, json(R"({"a.b":5})")).key);
     EXPECT_FALSE(bounds_of(key, json(R"({"a.b":{"$in":[5,7]},"c":6})")).key);
@@ -120,7 +119,8 @@ TEST(FilterBounds, TooManyCombinationsFallBackToThePrefix) {
     for (const char* field : {"a", "b"}) {
         auto condition = filter.object(field);
         auto values = condition.array("$in");
-        for (int i = 0; i < 100; ++i) values.append(i);
+        for (int i = 0; i < 100; ++i)
+            values.append(i);
     }
     const auto key = pattern(R"({"a":1,"b":1})");
     const auto ranges = bounds_of(key, std::move(filter).finish()).ranges;
@@ -140,10 +140,13 @@ TEST(FilterBounds, FindsAnExactId) {
 TEST(FieldIntervals, IntersectAndJoin) {
     const auto numbers_document = json(R"({"v":[0,1,2,3,4,5]})");
     std::vector<bson::Value> v;
-    for (const auto& element : numbers_document["v"].as_view()) v.push_back(element.value);
+    for (const auto& element : numbers_document["v"].as_view())
+        v.push_back(element.value);
     using I = FieldInterval;
-    const FieldIntervals joined = normalized({I::between(v[1], true, v[2], false), I::point(v[2]),
-                                              I::between(v[3], false, v[4], true), I::point(v[5]),
+    const FieldIntervals joined = normalized({I::between(v[1], true, v[2], false),
+                                              I::point(v[2]),
+                                              I::between(v[3], false, v[4], true),
+                                              I::point(v[5]),
                                               I::between(v[4], true, v[4], false)});
     ASSERT_EQ(joined.size(), 3U);
     EXPECT_EQ(joined[0], I::between(v[1], true, v[2], true));

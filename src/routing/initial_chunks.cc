@@ -26,7 +26,8 @@ bson::Document hash_bound(const ShardKeyPattern& pattern, std::int64_t hash) {
 }
 
 /// [min, p1), [p1, p2), ... , [pn, max).
-std::vector<Range> cut(bson::Document min, const std::vector<bson::Document>& points,
+std::vector<Range> cut(bson::Document min,
+                       const std::vector<bson::Document>& points,
                        bson::Document max) {
     std::vector<Range> ranges;
     for (const bson::Document& point : points) {
@@ -44,7 +45,8 @@ Result<std::vector<PlannedChunk>> plan_by_zones(const ShardKeyPattern& pattern,
     for (const ShardName& shard : request.shards) {
         const auto zones = request.zones_of_shard.find(shard);
         if (zones == request.zones_of_shard.end()) continue;
-        for (const std::string& zone : zones->second) shards_of_zone[zone].push_back(shard);
+        for (const std::string& zone : zones->second)
+            shards_of_zone[zone].push_back(shard);
     }
     std::map<std::string_view, std::size_t> turns;
     std::vector<PlannedChunk> plan;
@@ -57,9 +59,9 @@ Result<std::vector<PlannedChunk>> plan_by_zones(const ShardKeyPattern& pattern,
         if (reached_key < range.min_key) add_gap(range.range.min);
         const auto& shards = shards_of_zone[range.zone];
         if (shards.empty()) {
-            return Error(ErrorCode::bad_value, "zone " + range.zone +
-                                                   " has no shard, but a range " +
-                                                   to_string(range.range));
+            return Error(
+                ErrorCode::bad_value,
+                "zone " + range.zone + " has no shard, but a range " + to_string(range.range));
         }
         plan.push_back({range.range, shards[turns[range.zone]++ % shards.size()]});
         reached = range.range.max;
@@ -78,9 +80,10 @@ Status check_request(const ShardKeyPattern& pattern, const InitialChunksRequest&
     }
     if (request.num_initial_chunks == 0) return ok();
     if (!pattern.is_hashed_first() || !request.is_empty || !request.zones.is_empty()) {
-        return Error(ErrorCode::invalid_options,
-                     "numInitialChunks is only supported when the collection is empty, its shard key "
-                     "starts with a hashed field and it has no zones");
+        return Error(
+            ErrorCode::invalid_options,
+            "numInitialChunks is only supported when the collection is empty, its shard key "
+            "starts with a hashed field and it has no zones");
     }
     const auto shards = static_cast<std::int64_t>(request.shards.size());
     const std::int64_t max =
@@ -119,16 +122,17 @@ Result<std::vector<PlannedChunk>> plan_initial_chunks(const ShardKeyPattern& pat
     TRY_OK(check_request(pattern, request));
     if (!request.is_empty) {
         // The data is where it is; the balancer splits and moves it.
-        return std::vector<PlannedChunk>{{{pattern.min_bound(), pattern.max_bound()},
-                                          request.primary}};
+        return std::vector<PlannedChunk>{
+            {{pattern.min_bound(), pattern.max_bound()}, request.primary}};
     }
     if (!request.zones.is_empty()) return plan_by_zones(pattern, request);
     if (!pattern.is_hashed_first()) {
-        return std::vector<PlannedChunk>{{{pattern.min_bound(), pattern.max_bound()},
-                                          request.primary}};
+        return std::vector<PlannedChunk>{
+            {{pattern.min_bound(), pattern.max_bound()}, request.primary}};
     }
     const auto shards = static_cast<std::int64_t>(request.shards.size());
-    const std::int64_t count = request.num_initial_chunks != 0 ? request.num_initial_chunks : shards;
+    const std::int64_t count =
+        request.num_initial_chunks != 0 ? request.num_initial_chunks : shards;
     std::vector<bson::Document> points;
     for (const std::int64_t point : hash_split_points(count)) {
         points.push_back(hash_bound(pattern, point));
@@ -146,7 +150,8 @@ Result<std::vector<PlannedChunk>> plan_initial_chunks(const ShardKeyPattern& pat
 
 Result<std::vector<Chunk>> make_initial_chunks(const ShardKeyPattern& pattern,
                                                const std::vector<PlannedChunk>& plan,
-                                               Timestamp valid_after, IdContext context) {
+                                               Timestamp valid_after,
+                                               IdContext context) {
     std::vector<Chunk> chunks;
     chunks.reserve(plan.size());
     for (const PlannedChunk& planned : plan) {

@@ -19,8 +19,8 @@ struct InitialChunksRequest {
     std::vector<ShardName> shards;  // That may receive chunks: not draining.
     std::map<ShardName, std::set<std::string>> zones_of_shard;
     Zones zones;
-    bool is_empty = true;                  // The collection holds no documents.
-    std::int64_t num_initial_chunks = 0;   // 0: one a shard. Only for hashed-first keys.
+    bool is_empty = true;                 // The collection holds no documents.
+    std::int64_t num_initial_chunks = 0;  // 0: one a shard. Only for hashed-first keys.
     bool presplit_hashed_zones = false;
 };
 
@@ -37,7 +37,8 @@ Result<std::vector<PlannedChunk>> plan_initial_chunks(const ShardKeyPattern& pat
 /// The chunks of version 1|0, 1|1, ... for a plan, ready to be inserted.
 Result<std::vector<Chunk>> make_initial_chunks(const ShardKeyPattern& pattern,
                                                const std::vector<PlannedChunk>& plan,
-                                               Timestamp valid_after, IdContext context);
+                                               Timestamp valid_after,
+                                               IdContext context);
 
 /// `chunks - 1` points that cut the hash space evenly, around 0.
 std::vector<std::int64_t> hash_split_points(std::int64_t chunks);

@@ -3,7 +3,8 @@
 // Bytes of a key: each field's encoding one after the other (KeyBuilder::append), then an ending
 // (KeyBuilder::finish). A range's low and high are prefixes of a key with the ending `before` or
 // `after`, so that [low, high) needs no flags: {a > 5} is [5 after, ...). An inclusive low is the
-// smallest full key there, {a: 5, b: MinKey}, so that it equals the bound of a chunk that ends there.
+// smallest full key there, {a: 5, b: MinKey}, so that it equals the bound of a chunk that ends
+// there.
 #include "routing/key_range.h"
 
 #include <algorithm>
@@ -42,7 +43,8 @@ class Ender {
 public:
     explicit Ender(std::size_t missing) {
         const std::string lowest = encoded(min_key_value);
-        for (std::size_t i = 0; i < missing; ++i) smallest_ += lowest;
+        for (std::size_t i = 0; i < missing; ++i)
+            smallest_ += lowest;
         smallest_ += ending(Ending::exact);
     }
     std::string low(std::string prefix, bool inclusive) const {
@@ -61,8 +63,9 @@ private:
 /// Sorts by low end and joins what touches.
 KeyRanges joined(KeyRanges ranges) {
     std::erase_if(ranges, [](const KeyRange& range) { return range.low >= range.high; });
-    std::sort(ranges.begin(), ranges.end(),
-              [](const KeyRange& one, const KeyRange& two) { return one.low < two.low; });
+    std::sort(ranges.begin(), ranges.end(), [](const KeyRange& one, const KeyRange& two) {
+        return one.low < two.low;
+    });
     KeyRanges result;
     for (KeyRange& range : ranges) {
         if (!result.empty() && range.low <= result.back().high) {
@@ -91,8 +94,10 @@ std::optional<ClassBounds> class_bounds(Type type) {
         case Type::int32:
         case Type::int64:
         case Type::decimal128: {
-            const bson::Document numbers = bson::make("n", std::numeric_limits<double>::quiet_NaN(),
-                                                      "i", std::numeric_limits<double>::infinity());
+            const bson::Document numbers = bson::make("n",
+                                                      std::numeric_limits<double>::quiet_NaN(),
+                                                      "i",
+                                                      std::numeric_limits<double>::infinity());
             return ClassBounds{encoded(numbers["n"]), encoded(numbers["i"])};
         }
         case Type::string:
@@ -114,7 +119,9 @@ std::optional<ClassBounds> class_bounds(Type type) {
         }
         case Type::date: {
             const bson::Document dates =
-                bson::make("l", WallTime{std::numeric_limits<std::int64_t>::min()}, "h",
+                bson::make("l",
+                           WallTime{std::numeric_limits<std::int64_t>::min()},
+                           "h",
                            WallTime{std::numeric_limits<std::int64_t>::max()});
             return ClassBounds{encoded(dates["l"]), encoded(dates["h"])};
         }
@@ -129,7 +136,8 @@ std::optional<ClassBounds> class_bounds(Type type) {
 }
 
 /// The ranges of keys that start with one of the prefixes, then have a value in the intervals.
-KeyRanges with_last_field(const std::vector<std::string>& prefixes, const FieldIntervals& field,
+KeyRanges with_last_field(const std::vector<std::string>& prefixes,
+                          const FieldIntervals& field,
                           const Ender& ender) {
     KeyRanges ranges;
     for (const std::string& prefix : prefixes) {
@@ -175,7 +183,9 @@ FieldInterval FieldInterval::point(const Value& value) {
     return {bytes, bytes, true, true};
 }
 
-FieldInterval FieldInterval::between(const Value& low, bool low_inclusive, const Value& high,
+FieldInterval FieldInterval::between(const Value& low,
+                                     bool low_inclusive,
+                                     const Value& high,
                                      bool high_inclusive) {
     return {encoded(low), encoded(high), low_inclusive, high_inclusive};
 }
@@ -199,17 +209,18 @@ FieldInterval FieldInterval::below(const Value& value, bool inclusive) {
 
 FieldIntervals normalized(FieldIntervals intervals) {
     std::erase_if(intervals, [](const FieldInterval& interval) { return interval.is_empty(); });
-    std::sort(intervals.begin(), intervals.end(),
-              [](const FieldInterval& one, const FieldInterval& two) {
-                  if (one.low != two.low) return one.low < two.low;
-                  return one.low_inclusive && !two.low_inclusive;
-              });
+    std::sort(
+        intervals.begin(), intervals.end(), [](const FieldInterval& one, const FieldInterval& two) {
+            if (one.low != two.low) return one.low < two.low;
+            return one.low_inclusive && !two.low_inclusive;
+        });
     FieldIntervals result;
     for (FieldInterval& next : intervals) {
         if (!result.empty()) {
             FieldInterval& last = result.back();
-            const bool touches = next.low < last.high ||
-                                 (next.low == last.high && (next.low_inclusive || last.high_inclusive));
+            const bool touches =
+                next.low < last.high ||
+                (next.low == last.high && (next.low_inclusive || last.high_inclusive));
             if (touches) {
                 if (next.high > last.high) {
                     last.high = std::move(next.high);
@@ -232,14 +243,14 @@ FieldIntervals intersect(const FieldIntervals& one, const FieldIntervals& two) {
     while (a != one.end() && b != two.end()) {
         FieldInterval both;
         both.low = std::max(a->low, b->low);
-        both.low_inclusive = (a->low != both.low || a->low_inclusive) &&
-                             (b->low != both.low || b->low_inclusive);
+        both.low_inclusive =
+            (a->low != both.low || a->low_inclusive) && (b->low != both.low || b->low_inclusive);
         both.high = std::min(a->high, b->high);
         both.high_inclusive = (a->high != both.high || a->high_inclusive) &&
                               (b->high != both.high || b->high_inclusive);
         if (!both.is_empty()) result.push_back(std::move(both));
-        const bool a_ends_first = a->high < b->high ||
-                                  (a->high == b->high && !a->high_inclusive && b->high_inclusive);
+        const bool a_ends_first =
+            a->high < b->high || (a->high == b->high && !a->high_inclusive && b->high_inclusive);
         if (a_ends_first) {
             ++a;
         } else {
@@ -254,7 +265,8 @@ void FieldBounds::narrow(std::size_t field, const FieldIntervals& intervals) {
     slot = slot ? intersect(*slot, intervals) : intervals;
 }
 
-void FieldBounds::narrow_to_points(const ShardKeyPattern& pattern, std::size_t field,
+void FieldBounds::narrow_to_points(const ShardKeyPattern& pattern,
+                                   std::size_t field,
                                    const std::vector<Value>& values) {
     FieldIntervals points;
     for (const Value& value : values) {
@@ -270,8 +282,8 @@ void FieldBounds::narrow_to_points(const ShardKeyPattern& pattern, std::size_t f
 }
 
 bool FieldBounds::is_contradiction() const {
-    return std::any_of(fields_.begin(), fields_.end(),
-                       [](const auto& field) { return field && field->empty(); });
+    return std::any_of(
+        fields_.begin(), fields_.end(), [](const auto& field) { return field && field->empty(); });
 }
 
 std::optional<Key> FieldBounds::single_key() const {
@@ -291,15 +303,16 @@ KeyRanges FieldBounds::to_ranges() const {
     for (const auto& field : fields_) {
         const bool is_open = !field || prefixes.size() * field->size() > limits::key_ranges;
         if (is_open) break;
-        const bool all_points = std::all_of(field->begin(), field->end(),
-                                            [](const auto& interval) { return interval.is_point(); });
+        const bool all_points = std::all_of(
+            field->begin(), field->end(), [](const auto& interval) { return interval.is_point(); });
         if (!all_points) {
             return with_last_field(prefixes, *field, Ender(fields_.size() - used - 1));
         }
         std::vector<std::string> longer;
         longer.reserve(prefixes.size() * field->size());
         for (const std::string& prefix : prefixes) {
-            for (const FieldInterval& point : *field) longer.push_back(prefix + point.low);
+            for (const FieldInterval& point : *field)
+                longer.push_back(prefix + point.low);
         }
         prefixes = std::move(longer);
         ++used;

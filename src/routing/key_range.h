@@ -43,8 +43,10 @@ struct FieldInterval {
     bool is_empty() const { return low > high || (low == high && !is_point()); }
 
     static FieldInterval point(const bson::Value& value);
-    static FieldInterval between(const bson::Value& low, bool low_inclusive,
-                                 const bson::Value& high, bool high_inclusive);
+    static FieldInterval between(const bson::Value& low,
+                                 bool low_inclusive,
+                                 const bson::Value& high,
+                                 bool high_inclusive);
     /// MinKey to MaxKey.
     static FieldInterval all();
     /// The values of the type class of `value` that are on that side of it: {$gt: 5} is the numbers
@@ -69,7 +71,8 @@ public:
     /// Narrows a field: what was there and `intervals` must both hold.
     void narrow(std::size_t field, const FieldIntervals& intervals);
     /// As narrow(), for equality with one of the values; hashes them for a hashed field.
-    void narrow_to_points(const ShardKeyPattern& pattern, std::size_t field,
+    void narrow_to_points(const ShardKeyPattern& pattern,
+                          std::size_t field,
                           const std::vector<bson::Value>& values);
     const std::optional<FieldIntervals>& operator[](std::size_t field) const {
         return fields_[field];

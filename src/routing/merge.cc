@@ -29,7 +29,8 @@ CursorMerge::CursorMerge(bson::View sort, std::size_t remotes) : remotes_(remote
     }
 }
 
-Status CursorMerge::add_batch(std::size_t remote, std::vector<bson::Document> batch,
+Status CursorMerge::add_batch(std::size_t remote,
+                              std::vector<bson::Document> batch,
                               bool is_exhausted) {
     ENSURE(remote < remotes_.size());
     Remote& from = remotes_[remote];
@@ -45,7 +46,9 @@ Status CursorMerge::add_batch(std::size_t remote, std::vector<bson::Document> ba
     return ok();
 }
 
-void CursorMerge::close(std::size_t remote) { remotes_[remote].is_open = false; }
+void CursorMerge::close(std::size_t remote) {
+    remotes_[remote].is_open = false;
+}
 
 bool CursorMerge::is_before(const Item& one, const Item& two) const {
     const bson::View a = one.sort_key.as_view();

@@ -72,15 +72,17 @@ TEST(CursorMerge, EqualsASortOfEverything) {
         while (!merge.is_exhausted()) {
             for (const std::size_t remote : merge.starved()) {
                 std::vector<bson::Document> batch;
-                for (std::uint64_t n = random.below(4); n > 0 && sent[remote] < shards[remote].size();
+                for (std::uint64_t n = random.below(4);
+                     n > 0 && sent[remote] < shards[remote].size();
                      --n) {
                     batch.push_back(keyed(shards[remote][sent[remote]++], 0));
                 }
-                ASSERT_TRUE(merge.add_batch(remote, std::move(batch),
-                                            sent[remote] == shards[remote].size())
-                                .has_value());
+                ASSERT_TRUE(
+                    merge.add_batch(remote, std::move(batch), sent[remote] == shards[remote].size())
+                        .has_value());
             }
-            while (merge.is_ready()) merged.push_back(merge.next()["key"].as_int32());
+            while (merge.is_ready())
+                merged.push_back(merge.next()["key"].as_int32());
         }
         EXPECT_EQ(merged, all);
     }

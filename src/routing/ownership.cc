@@ -13,7 +13,8 @@ OwnershipFilter::OwnershipFilter(ChunkMap::Pointer map, const ShardName& shard)
     }
 }
 
-Result<OwnershipFilter> OwnershipFilter::at(ChunkMap::Pointer map, const ShardName& shard,
+Result<OwnershipFilter> OwnershipFilter::at(ChunkMap::Pointer map,
+                                            const ShardName& shard,
                                             Timestamp time) {
     OwnershipFilter filter(std::move(map));
     for (const auto& chunk : filter.map_->chunks()) {
@@ -41,8 +42,9 @@ bool OwnershipFilter::owns(bson::View document) {
 
 bool OwnershipFilter::owns_key(std::string_view key) const {
     const auto after = std::upper_bound(
-        ranges_.begin(), ranges_.end(), key,
-        [](std::string_view one, const KeyRange& range) { return one < range.high; });
+        ranges_.begin(), ranges_.end(), key, [](std::string_view one, const KeyRange& range) {
+            return one < range.high;
+        });
     return after != ranges_.end() && after->low <= key;
 }
 

@@ -15,7 +15,8 @@ class OwnershipFilter {
 public:
     OwnershipFilter(ChunkMap::Pointer map, const ShardName& shard);
     /// As owned at a cluster time; fails with StaleChunkHistory (250) when that is not known.
-    static Result<OwnershipFilter> at(ChunkMap::Pointer map, const ShardName& shard,
+    static Result<OwnershipFilter> at(ChunkMap::Pointer map,
+                                      const ShardName& shard,
                                       Timestamp time);
 
     /// Whether the document's shard key lies in a range of this shard. A document without a valid

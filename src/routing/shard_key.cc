@@ -35,8 +35,7 @@ std::vector<std::string> split_path(std::string_view path) {
 
 /// Whether one path is the other, or above it.
 bool is_above_or_same(std::string_view upper, std::string_view lower) {
-    return lower.starts_with(upper) &&
-           (lower.size() == upper.size() || lower[upper.size()] == '.');
+    return lower.starts_with(upper) && (lower.size() == upper.size() || lower[upper.size()] == '.');
 }
 
 /// The value at a field's path, missing where there is none. Fails on an array on the way.
@@ -87,7 +86,8 @@ Result<ShardKeyPattern> ShardKeyPattern::parse(bson::View pattern) {
         Field field;
         field.path = name;
         field.parts = split_path(name);
-        if (field.parts.empty()) return bad_pattern(pattern, "a field name is empty or starts with $");
+        if (field.parts.empty())
+            return bad_pattern(pattern, "a field name is empty or starts with $");
         for (const Field& other : result.fields_) {
             if (is_above_or_same(other.path, name) || is_above_or_same(name, other.path)) {
                 return bad_pattern(pattern, "one field contains another");
@@ -158,9 +158,10 @@ Result<Key> ShardKeyPattern::encode_bound(bson::View bound) const {
         ++field;
     }
     if (field != fields_.size()) {
-        return Error(ErrorCode::bad_value, "The bound " + text_of(bound) +
-                                               " does not have exactly the fields of the shard key " +
-                                               text_of(document_));
+        return Error(ErrorCode::bad_value,
+                     "The bound " + text_of(bound) +
+                         " does not have exactly the fields of the shard key " +
+                         text_of(document_));
     }
     builder.finish();
     return Key(builder.key());
@@ -171,9 +172,9 @@ Result<bson::Document> ShardKeyPattern::extend_bound(bson::View prefix, bool wit
     std::size_t field = 0;
     for (const auto& element : prefix) {
         if (field == fields_.size() || element.name != fields_[field].path) {
-            return Error(ErrorCode::bad_value, "The bound " + text_of(prefix) +
-                                                   " is not a prefix of the shard key " +
-                                                   text_of(document_));
+            return Error(ErrorCode::bad_value,
+                         "The bound " + text_of(prefix) + " is not a prefix of the shard key " +
+                             text_of(document_));
         }
         bound.append(element);
         ++field;
@@ -188,8 +189,12 @@ Result<bson::Document> ShardKeyPattern::extend_bound(bson::View prefix, bool wit
     return std::move(bound).finish();
 }
 
-bson::Document ShardKeyPattern::min_bound() const { return extreme_bound(fields_, false); }
-bson::Document ShardKeyPattern::max_bound() const { return extreme_bound(fields_, true); }
+bson::Document ShardKeyPattern::min_bound() const {
+    return extreme_bound(fields_, false);
+}
+bson::Document ShardKeyPattern::max_bound() const {
+    return extreme_bound(fields_, true);
+}
 
 bool ShardKeyPattern::is_min_bound(bson::View bound) const {
     return has_only(bound, fields_.size(), bson::Type::min_key);

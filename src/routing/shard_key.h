@@ -22,8 +22,8 @@ using Key = std::string;
 class ShardKeyPattern {
 public:
     struct Field {
-        std::string path;                    // "a.b"
-        std::vector<std::string> parts;      // "a", "b"
+        std::string path;                // "a.b"
+        std::vector<std::string> parts;  // "a", "b"
         bool is_hashed = false;
     };
 

@@ -11,9 +11,17 @@ using testing::json;
 using testing::pattern;
 
 TEST(ShardKey, RefusesPatternsThatAreNotAscendingOrHashed) {
-    for (const char* bad : {"{}", R"({"a":-1})", R"({"a":2})", R"({"a":"text"})", R"({"":1})",
-                            R"({"a..b":1})", R"({"$a":1})", R"({"a":"hashed","b":"hashed"})",
-                            R"({"a":1,"a.b":1})", R"({"a.b":1,"a":1})", R"({"a":1,"a":1})",
+    for (const char* bad : {"{}",
+                            R"({"a":-1})",
+                            R"({"a":2})",
+                            R"({"a":"text"})",
+                            R"({"":1})",
+                            R"({"a..b":1})",
+                            R"({"$a":1})",
+                            R"({"a":"hashed","b":"hashed"})",
+                            R"({"a":1,"a.b":1})",
+                            R"({"a.b":1,"a":1})",
+                            R"({"a":1,"a":1})",
                             R"({"a":[1]})"}) {
         auto result = ShardKeyPattern::parse(json(bad));
         ASSERT_FALSE(result.has_value()) << bad;

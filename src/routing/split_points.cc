@@ -3,7 +3,8 @@
 
 namespace tessera::routing {
 
-SplitPointPicker::SplitPointPicker(ShardKeyPattern pattern, std::int64_t chunk_bytes,
+SplitPointPicker::SplitPointPicker(ShardKeyPattern pattern,
+                                   std::int64_t chunk_bytes,
                                    std::size_t points_max)
     : pattern_(std::move(pattern)), chunk_bytes_(chunk_bytes), points_max_(points_max) {}
 

@@ -10,7 +10,8 @@ std::vector<ShardTarget> targets_of(const RoutingInfo& routing,
                                     const std::vector<ShardName>& shards) {
     std::vector<ShardTarget> targets;
     targets.reserve(shards.size());
-    for (const ShardName& shard : shards) targets.push_back(target_of(routing, shard));
+    for (const ShardName& shard : shards)
+        targets.push_back(target_of(routing, shard));
     return targets;
 }
 
@@ -52,14 +53,17 @@ std::vector<ShardTarget> target_ranges(const RoutingInfo& routing, const KeyRang
     return targets_of(routing, routing.chunks->shards_of(ranges));
 }
 
-std::vector<ShardTarget> target_query(const RoutingInfo& routing, bson::View filter,
+std::vector<ShardTarget> target_query(const RoutingInfo& routing,
+                                      bson::View filter,
                                       const FilterOptions& options) {
     if (!routing.is_sharded()) return {target_primary(routing)};
     return target_ranges(routing, bounds_of(routing.chunks->key(), filter, options).ranges);
 }
 
-Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing, bson::View filter,
-                                                 Timestamp at, const FilterOptions& options) {
+Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing,
+                                                 bson::View filter,
+                                                 Timestamp at,
+                                                 const FilterOptions& options) {
     if (!routing.is_sharded()) return std::vector{target_primary(routing)};
     KeyRanges ranges = bounds_of(routing.chunks->key(), filter, options).ranges;
     if (ranges.empty()) ranges = everything();
@@ -94,7 +98,8 @@ Result<WriteTarget> target_write(const RoutingInfo& routing, const WriteStatemen
         // A stale shard must not make half of the statement be repeated (protocol.md 4.4); inside
         // a transaction all of it is undone, so there versions are checked.
         if (!statement.is_in_transaction) {
-            for (auto& target : result.shards) target.shard_version = ShardVersion::ignored();
+            for (auto& target : result.shards)
+                target.shard_version = ShardVersion::ignored();
         }
         return result;
     }

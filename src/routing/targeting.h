@@ -39,23 +39,26 @@ ShardTarget target_primary(const RoutingInfo& routing);
 std::vector<ShardTarget> target_all(const RoutingInfo& routing);
 
 /// The shards that may hold matches of a filter; never empty.
-std::vector<ShardTarget> target_query(const RoutingInfo& routing, bson::View filter,
+std::vector<ShardTarget> target_query(const RoutingInfo& routing,
+                                      bson::View filter,
                                       const FilterOptions& options = {});
 /// As above for a caller that has the key ranges from a compiled filter.
 std::vector<ShardTarget> target_ranges(const RoutingInfo& routing, const KeyRanges& ranges);
 /// As of a cluster time, for snapshot reads: StaleChunkHistory (250) when that is not known.
-Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing, bson::View filter,
-                                                 Timestamp at, const FilterOptions& options = {});
+Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing,
+                                                 bson::View filter,
+                                                 Timestamp at,
+                                                 const FilterOptions& options = {});
 
 /// The one shard a document belongs to. `document` must have its _id already. Fails with
 /// ShardKeyNotFound (61) when an array stands on the shard key.
 Result<ShardTarget> target_insert(const RoutingInfo& routing, bson::View document);
 
 enum class WriteKind {
-    one_shard,   // Exactly one shard holds the document.
-    by_id,       // One document by _id: ask all, done when one says n = 1, again when any is stale.
-    multi,       // Many documents: every shard, versions not checked, not repeated.
-    two_phase,   // One document, shard unknown: find it first, then write it where it is.
+    one_shard,  // Exactly one shard holds the document.
+    by_id,      // One document by _id: ask all, done when one says n = 1, again when any is stale.
+    multi,      // Many documents: every shard, versions not checked, not repeated.
+    two_phase,  // One document, shard unknown: find it first, then write it where it is.
 };
 struct WriteTarget {
     WriteKind kind = WriteKind::one_shard;

@@ -23,10 +23,13 @@ RoutingInfo unsharded() {
 
 std::string names(const std::vector<ShardTarget>& targets) {
     std::string result;
-    for (const auto& target : targets) result += (result.empty() ? "" : ",") + target.shard;
+    for (const auto& target : targets)
+        result += (result.empty() ? "" : ",") + target.shard;
     return result;
 }
-std::string query(std::string_view filter) { return names(target_query(sharded(), json(filter))); }
+std::string query(std::string_view filter) {
+    return names(target_query(sharded(), json(filter)));
+}
 
 TEST(Targeting, AnUnshardedCollectionIsOnThePrimaryShard) {
     const auto targets = target_query(unsharded(), json(R"({"a":5})"));
@@ -68,7 +71,9 @@ TEST(Targeting, QueriesOnCompoundKeysStopAtChunkEdges) {
     }
     RoutingInfo routing = sharded();
     routing.chunks = *ChunkMap::make(entry, chunks);
-    const auto of = [&](std::string_view filter) { return names(target_query(routing, json(filter))); };
+    const auto of = [&](std::string_view filter) {
+        return names(target_query(routing, json(filter)));
+    };
     EXPECT_EQ(of(R"({"a":{"$lt":10}})"), "s1");
     EXPECT_EQ(of(R"({"a":{"$gte":10}})"), "s2,s3");
     EXPECT_EQ(of(R"({"a":10})"), "s2,s3");
@@ -95,7 +100,9 @@ TEST(Targeting, InsertsGoToOneShard) {
               ErrorCode::shard_key_not_found);
 }
 
-WriteTarget write(std::string_view filter, bool is_multi = false, bool is_upsert = false,
+WriteTarget write(std::string_view filter,
+                  bool is_multi = false,
+                  bool is_upsert = false,
                   bool is_in_transaction = false) {
     const auto document = json(filter);
     WriteStatement statement;
@@ -133,7 +140,8 @@ TEST(Targeting, AnUpsertWithoutTheKeyTakesTwoPhases) {
 TEST(Targeting, AMultiWriteToSeveralShardsIsNotVersioned) {
     const auto several = write(R"({"b":5})", true);
     EXPECT_EQ(several.kind, WriteKind::multi);
-    for (const auto& target : several.shards) EXPECT_TRUE(target.shard_version.is_ignored());
+    for (const auto& target : several.shards)
+        EXPECT_TRUE(target.shard_version.is_ignored());
     const auto one = write(R"({"a":{"$lt":5,"$gt":1}})", true);
     EXPECT_EQ(one.kind, WriteKind::one_shard);
     EXPECT_FALSE(one.shards[0].shard_version.is_ignored());

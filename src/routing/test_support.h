@@ -3,11 +3,11 @@
 // What this module's tests share: documents from JSON, a collection, a chunk map that can grow.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "bson/builder.h"
 #include "bson/ids.h"
@@ -51,12 +51,17 @@ inline bson::Document bound(std::int64_t value) {
     }
     return std::move(builder).finish();
 }
-inline Range range(std::int64_t low, std::int64_t high) { return {bound(low), bound(high)}; }
+inline Range range(std::int64_t low, std::int64_t high) {
+    return {bound(low), bound(high)};
+}
 inline constexpr std::int64_t lowest = INT64_MIN;
 inline constexpr std::int64_t highest = INT64_MAX;
 
-inline Chunk chunk(const CollectionEntry& entry, std::int64_t low, std::int64_t high,
-                   const ShardName& shard, Placement placement) {
+inline Chunk chunk(const CollectionEntry& entry,
+                   std::int64_t low,
+                   std::int64_t high,
+                   const ShardName& shard,
+                   Placement placement) {
     Chunk result = *Chunk::make(entry.key, range(low, high));
     result.id.bytes[11] = static_cast<std::uint8_t>(placement.minor);
     result.id.bytes[10] = static_cast<std::uint8_t>(placement.major);

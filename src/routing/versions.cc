@@ -77,7 +77,8 @@ Result<DatabaseVersion> DatabaseVersion::parse(const bson::Value& value) {
     if (uuid.type() != bson::Type::binary || uuid.as_binary().bytes.size() != 16) {
         return wrong_field("databaseVersion", "uuid");
     }
-    if (timestamp.type() != bson::Type::timestamp) return wrong_field("databaseVersion", "timestamp");
+    if (timestamp.type() != bson::Type::timestamp)
+        return wrong_field("databaseVersion", "timestamp");
     if (!last_mod.is_number()) return wrong_field("databaseVersion", "lastMod");
     DatabaseVersion version;
     std::memcpy(version.uuid.bytes.data(), uuid.as_binary().bytes.data(), 16);

@@ -52,7 +52,7 @@ struct ChunkVersion {
 /// "do not check" (multi-document writes sent to several shards).
 class ShardVersion {
 public:
-    ShardVersion() = default;  // Unsharded.
+    ShardVersion() = default;                  // Unsharded.
     ShardVersion(const ChunkVersion& version)  // NOLINT(google-explicit-constructor)
         : version_(version) {}
     static ShardVersion unsharded() { return {}; }

@@ -73,7 +73,8 @@ TEST(Versions, StaleErrorsCarryThemAndAskForARefresh) {
 TEST(Versions, ARouterGivesUpAfterTenRounds) {
     StaleRetry retry;
     int rounds = 0;
-    while (retry.may_retry()) ++rounds;
+    while (retry.may_retry())
+        ++rounds;
     EXPECT_EQ(rounds, 10);
 }
 

@@ -14,7 +14,9 @@ using bson::View;
 /// by_id and two_phase children of one round of an unordered batch.
 constexpr std::size_t special_children_max = 64;
 
-ErrorCode code_of(View error) { return static_cast<ErrorCode>(error["code"].to_int64()); }
+ErrorCode code_of(View error) {
+    return static_cast<ErrorCode>(error["code"].to_int64());
+}
 
 std::string_view message_of(View error) {
     return error["errmsg"].is_string() ? error["errmsg"].as_string() : std::string_view();
@@ -36,8 +38,8 @@ bson::Document document_of(const Error& error) {
 template <class Errors>
 ErrorCode common_code(const Errors& errors, ErrorCode otherwise) {
     const ErrorCode first = code_of(errors.front());
-    const bool is_common =
-        std::all_of(errors.begin(), errors.end(), [&](View error) { return code_of(error) == first; });
+    const bool is_common = std::all_of(
+        errors.begin(), errors.end(), [&](View error) { return code_of(error) == first; });
     return is_common ? first : otherwise;
 }
 
@@ -69,11 +71,13 @@ bson::Document with_index(View error, std::uint32_t index, bool with_message) {
 
 }  // namespace
 
-WriteBatch::WriteBatch(std::string ns, WriteBatchOptions options,
+WriteBatch::WriteBatch(std::string ns,
+                       WriteBatchOptions options,
                        std::vector<BatchStatement> statements)
     : ns_(std::move(ns)), options_(options) {
     slots_.resize(statements.size());
-    for (std::size_t i = 0; i < statements.size(); ++i) slots_[i].statement = statements[i];
+    for (std::size_t i = 0; i < statements.size(); ++i)
+        slots_[i].statement = statements[i];
 }
 
 Result<WriteTarget> WriteBatch::target(const RoutingInfo& routing, const Slot& slot) const {
@@ -89,13 +93,13 @@ Result<WriteTarget> WriteBatch::target(const RoutingInfo& routing, const Slot& s
     if (result.shards.size() == 1 && result.kind == WriteKind::by_id) {
         result.kind = WriteKind::one_shard;
     }
-    std::erase_if(result.shards, [&](const ShardTarget& shard) {
-        return slot.finished_on.contains(shard.shard);
-    });
+    std::erase_if(result.shards,
+                  [&](const ShardTarget& shard) { return slot.finished_on.contains(shard.shard); });
     return result;
 }
 
-ChildBatch& WriteBatch::new_child(std::vector<ChildBatch>& children, WriteKind kind,
+ChildBatch& WriteBatch::new_child(std::vector<ChildBatch>& children,
+                                  WriteKind kind,
                                   const ShardTarget& target) {
     ChildBatch& child = children.emplace_back();
     child.id = next_child_++;
@@ -104,7 +108,8 @@ ChildBatch& WriteBatch::new_child(std::vector<ChildBatch>& children, WriteKind k
     return child;
 }
 
-WriteBatch::Added WriteBatch::add(std::vector<ChildBatch>& children, const WriteTarget& target,
+WriteBatch::Added WriteBatch::add(std::vector<ChildBatch>& children,
+                                  const WriteTarget& target,
                                   std::uint32_t index) {
     const std::size_t bytes = slots_[index].statement.bytes;
     const auto child_for = [&](const ShardTarget& shard) {
@@ -129,7 +134,8 @@ WriteBatch::Added WriteBatch::add(std::vector<ChildBatch>& children, const Write
     return Added::yes;
 }
 
-bool WriteBatch::add_special(std::vector<ChildBatch>& children, const WriteTarget& target,
+bool WriteBatch::add_special(std::vector<ChildBatch>& children,
+                             const WriteTarget& target,
                              std::uint32_t index) {
     if (target.kind == WriteKind::two_phase) {
         ChildBatch& child = new_child(children, target.kind, ShardTarget{});
@@ -166,8 +172,7 @@ std::vector<ChildBatch> WriteBatch::next_round(const RoutingInfo& routing) {
             continue;
         }
         const bool is_alone = targeted->kind == WriteKind::by_id ||
-                              targeted->kind == WriteKind::two_phase ||
-                              targeted->shards.size() > 1;
+                              targeted->kind == WriteKind::two_phase || targeted->shards.size() > 1;
         if (options_.is_ordered && !children.empty()) {
             const bool joins = !is_alone && children.front().kind == targeted->kind &&
                                children.front().target == targeted->shards.front();
@@ -187,7 +192,8 @@ std::vector<ChildBatch> WriteBatch::next_round(const RoutingInfo& routing) {
         sent_.push_back(index);
         if (options_.is_ordered && is_alone) break;
     }
-    for (const ChildBatch& child : children) round_.emplace(child.id, child);
+    for (const ChildBatch& child : children)
+        round_.emplace(child.id, child);
     return children;
 }
 
@@ -296,7 +302,8 @@ void WriteBatch::finish_child(std::uint32_t id) {
 }
 
 void WriteBatch::settle_round() {
-    for (const std::uint32_t index : sent_) settle(index);
+    for (const std::uint32_t index : sent_)
+        settle(index);
     sent_.clear();
     while (first_open_ < slots_.size() && (slots_[first_open_].state == State::done ||
                                            slots_[first_open_].state == State::failed)) {
@@ -339,19 +346,22 @@ void WriteBatch::fail(std::uint32_t index, bson::Document error) {
 
 void WriteBatch::fail_all_open(const Error& error) {
     for (std::size_t i = first_open_; i < slots_.size() && !is_stopped_; ++i) {
-        if (slots_[i].state == State::ready) fail(static_cast<std::uint32_t>(i), document_of(error));
+        if (slots_[i].state == State::ready)
+            fail(static_cast<std::uint32_t>(i), document_of(error));
     }
 }
 
-std::vector<RefreshRequest> WriteBatch::take_refreshes() { return std::exchange(refreshes_, {}); }
+std::vector<RefreshRequest> WriteBatch::take_refreshes() {
+    return std::exchange(refreshes_, {});
+}
 
 bool WriteBatch::is_finished() const {
     if (!round_.empty()) return false;
     if (fatal_ || is_stopped_) return true;
-    return std::all_of(slots_.begin() + static_cast<std::ptrdiff_t>(first_open_), slots_.end(),
-                       [](const Slot& slot) {
-                           return slot.state == State::done || slot.state == State::failed;
-                       });
+    return std::all_of(
+        slots_.begin() + static_cast<std::ptrdiff_t>(first_open_),
+        slots_.end(),
+        [](const Slot& slot) { return slot.state == State::done || slot.state == State::failed; });
 }
 
 WriteBatchResult WriteBatch::result() const {
@@ -405,12 +415,14 @@ void WriteBatchResult::append_to(bson::Builder& reply, bool is_update) const {
     if (is_update) reply.append("nModified", static_cast<std::int32_t>(n_modified));
     if (!errors.empty()) {
         auto array = reply.array("writeErrors");
-        for (const WriteErrorEntry& entry : errors) array.append(entry.error);
+        for (const WriteErrorEntry& entry : errors)
+            array.append(entry.error);
     }
     if (write_concern_error) reply.append("writeConcernError", *write_concern_error);
     if (!retried_statements.empty()) {
         auto array = reply.array("retriedStmtIds");
-        for (const std::int32_t statement : retried_statements) array.append(statement);
+        for (const std::int32_t statement : retried_statements)
+            array.append(statement);
     }
 }
 

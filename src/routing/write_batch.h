@@ -33,9 +33,9 @@ namespace tessera::routing {
 struct BatchStatement {
     enum class Kind { insert, write };
     Kind kind = Kind::insert;
-    bson::View document;   // Of an insert, _id included. Outlives the batch.
-    WriteStatement write;  // Of an update or delete.
-    std::size_t bytes = 0; // On the wire.
+    bson::View document;    // Of an insert, _id included. Outlives the batch.
+    WriteStatement write;   // Of an update or delete.
+    std::size_t bytes = 0;  // On the wire.
 };
 
 struct WriteBatchOptions {
@@ -69,10 +69,10 @@ struct UpsertEntry {
 struct WriteBatchResult {
     std::int64_t n = 0;
     std::int64_t n_modified = 0;
-    std::vector<UpsertEntry> upserted;              // By index.
-    std::vector<WriteErrorEntry> errors;            // By index.
+    std::vector<UpsertEntry> upserted;    // By index.
+    std::vector<WriteErrorEntry> errors;  // By index.
     std::optional<bson::Document> write_concern_error;
-    std::vector<std::int32_t> retried_statements;   // retriedStmtIds
+    std::vector<std::int32_t> retried_statements;  // retriedStmtIds
     /// n, nModified (of updates), upserted, writeErrors, writeConcernError, retriedStmtIds; not ok.
     void append_to(bson::Builder& reply, bool is_update) const;
 };
@@ -106,9 +106,9 @@ private:
         BatchStatement statement;
         State state = State::ready;
         WriteKind kind = WriteKind::one_shard;  // As sent in this round.
-        bool is_stale = false;      // Some child of this round met stale routing.
-        bool is_unexecuted = false; // Behind an error in an ordered child.
-        bool is_matched = false;    // by_id: some shard wrote it.
+        bool is_stale = false;                  // Some child of this round met stale routing.
+        bool is_unexecuted = false;             // Behind an error in an ordered child.
+        bool is_matched = false;                // by_id: some shard wrote it.
         std::optional<bson::Document> upserted;
         std::vector<bson::Document> errors;  // Of this round, one a shard.
         std::set<ShardName> finished_on;     // multi: not to be sent there again.
@@ -118,9 +118,11 @@ private:
 
     Result<WriteTarget> target(const RoutingInfo& routing, const Slot& slot) const;
     Added add(std::vector<ChildBatch>& children, const WriteTarget& target, std::uint32_t index);
-    bool add_special(std::vector<ChildBatch>& children, const WriteTarget& target,
+    bool add_special(std::vector<ChildBatch>& children,
+                     const WriteTarget& target,
                      std::uint32_t index);
-    ChildBatch& new_child(std::vector<ChildBatch>& children, WriteKind kind,
+    ChildBatch& new_child(std::vector<ChildBatch>& children,
+                          WriteKind kind,
                           const ShardTarget& target);
     void read_write_errors(const ChildBatch& child, bson::View reply);
     void note_stale(const Error& error);
@@ -133,7 +135,7 @@ private:
     std::string ns_;
     WriteBatchOptions options_;
     std::vector<Slot> slots_;
-    std::size_t first_open_ = 0;  // Every slot before it is done or failed.
+    std::size_t first_open_ = 0;                 // Every slot before it is done or failed.
     std::map<std::uint32_t, ChildBatch> round_;  // Not yet reported.
     std::vector<std::uint32_t> sent_;            // Slots of this round.
     std::uint32_t next_child_ = 0;

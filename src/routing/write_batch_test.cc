@@ -91,16 +91,18 @@ TEST_F(WriteBatchTest, OrderedStopsAtTheFirstError) {
                     json(R"({"ok":1,"n":1,"writeErrors":[{"index":1,"code":11000,"errmsg":"dup",)"
                          R"("keyPattern":{"a":1}}]})"));
     EXPECT_TRUE(writes.is_finished());
-    EXPECT_EQ(reply_of(writes),
-              R"({"n":1,"writeErrors":[{"index":1,"code":11000,"errmsg":"dup","keyPattern":{"a":1}}]})");
+    EXPECT_EQ(
+        reply_of(writes),
+        R"({"n":1,"writeErrors":[{"index":1,"code":11000,"errmsg":"dup","keyPattern":{"a":1}}]})");
 }
 
 TEST_F(WriteBatchTest, UnorderedSendsAllAtOnceAndGoesOn) {
     auto writes = batch({insert(-1), insert(5), insert(-2), insert(50)}, false);
     const auto children = writes.next_round(routing());
     EXPECT_EQ(text(children), "s1[0,2] s2[1] s3[3]");
-    writes.on_reply(children[0].id,
-                    json(R"({"ok":1,"n":1,"writeErrors":[{"index":1,"code":11000,"errmsg":"dup"}]})"));
+    writes.on_reply(
+        children[0].id,
+        json(R"({"ok":1,"n":1,"writeErrors":[{"index":1,"code":11000,"errmsg":"dup"}]})"));
     writes.on_reply(children[1].id, json(R"({"ok":1,"n":1})"));
     writes.on_error(children[2].id, {ErrorCode::host_unreachable, "gone"});
     EXPECT_TRUE(writes.is_finished());
@@ -113,8 +115,9 @@ TEST_F(WriteBatchTest, UnorderedSendsAllAtOnceAndGoesOn) {
 TEST_F(WriteBatchTest, StaleStatementsAreSentAgainOnly) {
     auto writes = batch({insert(-1), insert(-2), insert(-3)});
     auto children = writes.next_round(routing());
-    writes.on_reply(children[0].id, json(R"({"ok":1,"n":1,"writeErrors":[{"index":1,"code":13388,)"
-                                         R"("errmsg":"stale"}]})"));
+    writes.on_reply(children[0].id,
+                    json(R"({"ok":1,"n":1,"writeErrors":[{"index":1,"code":13388,)"
+                         R"("errmsg":"stale"}]})"));
     EXPECT_FALSE(writes.is_finished());
     const auto refreshes = writes.take_refreshes();
     ASSERT_EQ(refreshes.size(), 1U);
@@ -174,7 +177,8 @@ TEST_F(WriteBatchTest, AWriteByIdAsksAllAgainWhenNobodyHadItAndOneWasStale) {
     writes.on_reply(children[2].id, json(R"({"ok":1,"n":0,"nModified":0})"));
     children = writes.next_round(routing());
     EXPECT_EQ(text(children), "s1[0] s2[0] s3[0]");
-    for (const auto& child : children) writes.on_reply(child.id, json(R"({"ok":1,"n":0})"));
+    for (const auto& child : children)
+        writes.on_reply(child.id, json(R"({"ok":1,"n":0})"));
     EXPECT_TRUE(writes.is_finished());
     EXPECT_EQ(reply_of(writes, true), R"({"n":0,"nModified":0})");
 }
@@ -198,8 +202,8 @@ TEST_F(WriteBatchTest, AMultiWriteThatIsAlwaysStaleSomewhereEnds) {
     int rounds = 0;
     while (!writes.is_finished()) {
         for (const auto& child : writes.next_round(routing())) {
-            writes.on_reply(child.id, child.target.shard == "s2" ? stale_reply(0)
-                                                                 : json(R"({"ok":1,"n":1})"));
+            writes.on_reply(
+                child.id, child.target.shard == "s2" ? stale_reply(0) : json(R"({"ok":1,"n":1})"));
         }
         ASSERT_LE(++rounds, 6);
     }
@@ -210,8 +214,9 @@ TEST_F(WriteBatchTest, AMultiWriteMergesErrorsOfShards) {
     auto writes = batch({update("{}", true), update(R"({"a":5})")});
     const auto children = writes.next_round(routing());
     EXPECT_EQ(children.size(), 3U);  // Alone.
-    writes.on_reply(children[0].id, json(R"({"ok":1,"n":3,"nModified":3,"writeConcernError":)"
-                                         R"({"code":64,"errmsg":"late"}})"));
+    writes.on_reply(children[0].id,
+                    json(R"({"ok":1,"n":3,"nModified":3,"writeConcernError":)"
+                         R"({"code":64,"errmsg":"late"}})"));
     writes.on_error(children[1].id, {ErrorCode::host_unreachable, "gone"});
     writes.on_reply(children[2].id,
                     json(R"({"ok":1,"n":0,"writeErrors":[{"index":0,"code":2,"errmsg":"bad"}],)"
@@ -230,11 +235,13 @@ TEST_F(WriteBatchTest, UpsertsAndRetriedStatementsKeepTheirIndexes) {
     auto writes = batch({update(R"({"a":5})"), update(R"({"a":-5})"), update(R"({"a":6})")}, false);
     const auto children = writes.next_round(routing());
     EXPECT_EQ(text(children), "s2[0,2] s1[1]");
-    writes.on_reply(children[0].id, json(R"({"ok":1,"n":2,"nModified":1,"upserted":[{"index":1,)"
-                                         R"("_id":"new"}],"retriedStmtIds":[2]})"));
+    writes.on_reply(children[0].id,
+                    json(R"({"ok":1,"n":2,"nModified":1,"upserted":[{"index":1,)"
+                         R"("_id":"new"}],"retriedStmtIds":[2]})"));
     writes.on_reply(children[1].id, json(R"({"ok":1,"n":1,"nModified":0})"));
-    EXPECT_EQ(reply_of(writes, true), R"({"n":3,"upserted":[{"index":2,"_id":"new"}],)"
-                                      R"("nModified":1,"retriedStmtIds":[2]})");
+    EXPECT_EQ(reply_of(writes, true),
+              R"({"n":3,"upserted":[{"index":2,"_id":"new"}],)"
+              R"("nModified":1,"retriedStmtIds":[2]})");
 }
 
 TEST_F(WriteBatchTest, ATwoPhaseWriteIsLeftToTheDriver) {
@@ -249,7 +256,8 @@ TEST_F(WriteBatchTest, ATwoPhaseWriteIsLeftToTheDriver) {
 
 TEST_F(WriteBatchTest, ChildrenAreLimitedInStatementsAndBytes) {
     std::vector<BatchStatement> statements;
-    for (int i = 0; i < 1500; ++i) statements.push_back(insert(-1 - i));
+    for (int i = 0; i < 1500; ++i)
+        statements.push_back(insert(-1 - i));
     for (const bool is_ordered : {true, false}) {
         auto writes = batch(statements, is_ordered);
         EXPECT_EQ(writes.next_round(routing()).at(0).statements.size(), 1000U);
@@ -319,9 +327,10 @@ TEST_F(WriteBatchTest, RandomStalenessLosesAndRepeatsNothing) {
                               std::to_string(i) + R"(,"code":13388,"errmsg":"stale"})";
                     if (is_ordered) break;
                 }
-                writes.on_reply(child.id, json(R"({"ok":1,"n":)" + std::to_string(done) +
-                                               (errors.empty() ? "" : R"(,"writeErrors":[)" + errors + "]") +
-                                               "}"));
+                writes.on_reply(
+                    child.id,
+                    json(R"({"ok":1,"n":)" + std::to_string(done) +
+                         (errors.empty() ? "" : R"(,"writeErrors":[)" + errors + "]") + "}"));
             }
             now.chunks = map_of({static_cast<std::int64_t>(random.below(10)), 15},
                                 {"s" + std::to_string(random.below(3)), "s2", "s3"});

@@ -8,7 +8,8 @@
 namespace tessera::routing {
 namespace {
 
-Result<ZoneRange> make_range(const ShardKeyPattern& pattern, const Range& range,
+Result<ZoneRange> make_range(const ShardKeyPattern& pattern,
+                             const Range& range,
                              std::string_view zone) {
     ZoneRange result;
     result.zone = zone;
@@ -40,21 +41,25 @@ Result<Zones> Zones::parse(const ShardKeyPattern& pattern,
         if (!tag["min"].is_object() || !tag["max"].is_object() || !tag["tag"].is_string()) {
             return Error(ErrorCode::no_such_key, "config.tags document without min, max or tag");
         }
-        const Range range{bson::Document(tag["min"].as_view()), bson::Document(tag["max"].as_view())};
+        const Range range{bson::Document(tag["min"].as_view()),
+                          bson::Document(tag["max"].as_view())};
         TRY(zones, zones.with(pattern, range, tag["tag"].as_string()));
     }
     return zones;
 }
 
-Result<Zones> Zones::with(const ShardKeyPattern& pattern, const Range& range,
+Result<Zones> Zones::with(const ShardKeyPattern& pattern,
+                          const Range& range,
                           std::string_view zone) const {
     TRY(ZoneRange added, make_range(pattern, range, zone));
     // The first range that ends behind the new one's start is the only one that may overlap first.
-    const auto at = std::upper_bound(ranges_.begin(), ranges_.end(), added.min_key,
-                                     [](const Key& key, const ZoneRange& r) { return key < r.max_key; });
+    const auto at = std::upper_bound(
+        ranges_.begin(), ranges_.end(), added.min_key, [](const Key& key, const ZoneRange& r) {
+            return key < r.max_key;
+        });
     if (at != ranges_.end() && at->min_key < added.max_key) {
-        const bool is_same = at->min_key == added.min_key && at->max_key == added.max_key &&
-                             at->zone == added.zone;
+        const bool is_same =
+            at->min_key == added.min_key && at->max_key == added.max_key && at->zone == added.zone;
         if (is_same) return *this;
         return Error(ErrorCode::range_overlap_conflict,
                      "Zone range: " + to_string(added.range) + " is overlapping with existing: " +
@@ -75,24 +80,29 @@ Result<Zones> Zones::without(const ShardKeyPattern& pattern, const Range& range)
 }
 
 std::string_view Zones::zone_of(const Chunk& chunk) const {
-    const auto at = std::upper_bound(ranges_.begin(), ranges_.end(), chunk.min_key,
-                                     [](const Key& key, const ZoneRange& r) { return key < r.max_key; });
-    const bool holds_all = at != ranges_.end() && at->min_key <= chunk.min_key &&
-                           chunk.max_key <= at->max_key;
+    const auto at = std::upper_bound(
+        ranges_.begin(), ranges_.end(), chunk.min_key, [](const Key& key, const ZoneRange& r) {
+            return key < r.max_key;
+        });
+    const bool holds_all =
+        at != ranges_.end() && at->min_key <= chunk.min_key && chunk.max_key <= at->max_key;
     return holds_all ? std::string_view(at->zone) : std::string_view();
 }
 
 std::string_view Zones::zone_of(std::string_view key) const {
     const auto at = std::upper_bound(
-        ranges_.begin(), ranges_.end(), key,
-        [](std::string_view one, const ZoneRange& r) { return one < r.max_key; });
+        ranges_.begin(), ranges_.end(), key, [](std::string_view one, const ZoneRange& r) {
+            return one < r.max_key;
+        });
     return at != ranges_.end() && at->min_key <= key ? std::string_view(at->zone)
                                                      : std::string_view();
 }
 
 std::vector<bson::Document> Zones::split_points(const Chunk& chunk) const {
     std::vector<bson::Document> points;
-    const auto is_inside = [&](const Key& key) { return chunk.min_key < key && key < chunk.max_key; };
+    const auto is_inside = [&](const Key& key) {
+        return chunk.min_key < key && key < chunk.max_key;
+    };
     const Key* last = nullptr;
     for (const ZoneRange& range : ranges_) {
         if (is_inside(range.min_key) && (last == nullptr || *last != range.min_key)) {
@@ -105,8 +115,8 @@ std::vector<bson::Document> Zones::split_points(const Chunk& chunk) const {
 }
 
 bool Zones::uses(std::string_view zone) const {
-    return std::any_of(ranges_.begin(), ranges_.end(),
-                       [&](const ZoneRange& range) { return range.zone == zone; });
+    return std::any_of(
+        ranges_.begin(), ranges_.end(), [&](const ZoneRange& range) { return range.zone == zone; });
 }
 
 bson::Document zone_document(std::string_view ns, const ZoneRange& range) {

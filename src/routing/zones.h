@@ -29,7 +29,8 @@ public:
     /// Returns the zones with one range more; the same range for the same zone again is no change.
     /// Bounds that are prefixes of the key are extended with MinKey. Fails with
     /// RangeOverlapConflict (178) and with BadValue on bounds that do not fit the key.
-    Result<Zones> with(const ShardKeyPattern& pattern, const Range& range,
+    Result<Zones> with(const ShardKeyPattern& pattern,
+                       const Range& range,
                        std::string_view zone) const;
     /// Returns the zones without exactly this range; no change when there is no such range.
     Result<Zones> without(const ShardKeyPattern& pattern, const Range& range) const;
