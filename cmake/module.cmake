@@ -19,7 +19,7 @@ function(module name)
     set_target_properties(${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
     target_link_libraries(${name} PUBLIC ${arg_DEPS} PRIVATE ${arg_LIBRARIES} tessera::warnings)
 
-    if(tests)
+    if(tests AND NOT TESSERA_FUZZ)
         add_executable(${name}_test ${tests})
         set_target_properties(${name}_test PROPERTIES
             RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
@@ -41,21 +41,18 @@ function(program name)
     endforeach()
 endfunction()
 
-# fuzz_target(NAME DEPS a b CORPUS dir) makes fuzz/NAME.cc a libFuzzer program where TESSERA_FUZZ is
-# on, and elsewhere a test that replays every file of the corpus once.
+# fuzz_target(NAME DEPS a b CORPUS dir) makes NAME.cc a libFuzzer program bin/NAME where TESSERA_FUZZ
+# is on, and elsewhere a test, fuzz.NAME, that replays every file of the corpus once.
 function(fuzz_target name)
     cmake_parse_arguments(arg "" "CORPUS" "DEPS;LIBRARIES" ${ARGN})
-    if(NOT arg_CORPUS)
-        set(arg_CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
-    endif()
     if(TESSERA_FUZZ)
-        add_executable(fuzz_${name} ${name}.cc)
-        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+        add_executable(${name} ${name}.cc)
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     else()
-        add_executable(fuzz_${name} ${name}.cc ${CMAKE_SOURCE_DIR}/cmake/replay_corpus.cc)
-        set_target_properties(fuzz_${name} PROPERTIES
+        add_executable(${name} ${name}.cc ${CMAKE_SOURCE_DIR}/cmake/replay_corpus.cc)
+        set_target_properties(${name} PROPERTIES
             RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
-        add_test(NAME fuzz.${name} COMMAND fuzz_${name} ${arg_CORPUS})
+        add_test(NAME fuzz.${name} COMMAND ${name} ${arg_CORPUS})
     endif()
-    target_link_libraries(fuzz_${name} PRIVATE ${arg_DEPS} ${arg_LIBRARIES} tessera::warnings)
+    target_link_libraries(${name} PRIVATE ${arg_DEPS} ${arg_LIBRARIES} tessera::warnings)
 endfunction()

@@ -30,9 +30,10 @@ tools/build.sh tidy
 
 say "fuzz"
 tools/build.sh fuzz
-for target in build/fuzz/bin/fuzz_*; do
+for target in build/fuzz/bin/*_fuzz; do
     [ -x "$target" ] || continue
-    corpus="fuzz/corpus/${target##*/fuzz_}"
+    corpus="${target##*/}"
+    corpus="fuzz/corpus/${corpus%_fuzz}"
     found="build/fuzz/found/${target##*/}"
     mkdir -p "$found"
     [ -d "$corpus" ] || corpus=
