@@ -237,6 +237,17 @@ Result<Filter> Filter::parse_value(const Value& operand, const FilterOptions& op
     return result;
 }
 
+Filter Filter::subset(const std::vector<const Node*>& nodes) const {
+    Filter result;
+    if (nodes.size() == 1) {
+        result.root_ = std::make_unique<Node>(*nodes[0]);
+    } else {
+        for (const Node* node : nodes) result.root_->children.push_back(*node);
+    }
+    assign_slots(*result.root_, result.fields_);
+    return result;
+}
+
 std::optional<Value> Filter::exact_id() const {
     if (root_->kind != NodeKind::equal || root_->path.dotted() != "_id") return std::nullopt;
     const Value& value = root_->operand;

@@ -158,6 +158,9 @@ public:
     Result<bool> matches_field(const bson::Value& value, MatchContext& context) const;
 
     const Node& root() const { return *root_; }
+    /// A filter that demands all of `nodes`, nodes of this filter's tree. It views this filter's
+    /// bytes, so this filter must outlive it.
+    Filter subset(const std::vector<const Node*>& nodes) const;
     /// Whether it matches every document.
     bool is_empty() const {
         return root_->kind == NodeKind::conjunction && root_->children.empty();

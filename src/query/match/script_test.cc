@@ -5,6 +5,7 @@
 // TESSERA_REWRITE=1) writes the actual output into the files; review the difference.
 //
 //   filter {...}          then doc {...} lines: whether each matches, and the matched index
+//   validate {...}        then doc {...} lines: valid, or errInfo.details
 //   parse {...}           how explain would show the filter, or its error
 //   update {...}          optional query {...}, arrayFilters [...], immutable a.b; then doc lines:
 //                         the new document and the oplog entry
@@ -23,6 +24,7 @@
 
 #include "bson/builder.h"
 #include "bson/json.h"
+#include "query/match/failure.h"
 #include "query/match/filter.h"
 #include "query/projection/projection.h"
 #include "query/update/diff.h"
@@ -47,6 +49,7 @@ public:
         const Document document = read(argument);
         const Value main = document["v"];
         if (verb == "filter") return run_filter(main);
+        if (verb == "validate") return run_validate(main);
         if (verb == "parse") return run_parse(main);
         if (verb == "update") return run_update(main);
         if (verb == "upsert") return run_upsert(main);
@@ -117,6 +120,15 @@ private:
                 text += " @" + std::to_string(context.matched_index);
             }
             return text + "\n";
+        });
+    }
+    std::string run_validate(const Value& main) const {
+        auto filter = Filter::parse(main.as_view(), {});
+        if (!filter) return show(filter.error());
+        MatchContext context;
+        return each("doc", [&](bson::View view) {
+            if (*filter->matches(view, context)) return std::string("valid\n");
+            return bson::to_json(describe_failure(*filter, view, context)) + "\n";
         });
     }
     static std::string run_parse(const Value& main) {
