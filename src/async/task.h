@@ -2,7 +2,7 @@
 //
 // Task<T>: a lazy coroutine. It starts when it is awaited, resumes whoever awaits it when it ends,
 // and is destroyed with its handle; a task that was never awaited never runs. It is our own, not
-// Asio's awaitable (docs/decisions/0003): nothing above `net` then includes Asio, and the simulator
+// Asio's awaitable (docs/decisions/0004): nothing above `net` then includes Asio, and the simulator
 // owns every resumption.
 //
 // Why not symmetric transfer: g++ turns it into a jump only when it optimises, so that in debug and
