@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/machinery.h"
+
+#include <csignal>
+#include <cstdio>
+#include <random>
+#include <thread>
+
+#include <unistd.h>
+
+#include "base/log.h"
+#include "bson/ids.h"
+
+namespace tessera::server {
+namespace {
+
+net::ServerOptions network_options(const Settings& settings) {
+    net::ServerOptions options;
+    options.bind_addresses = settings.bind_addresses;
+    options.port = settings.effective_port();
+    options.ipv6 = settings.ipv6;
+    if (settings.has_unix_socket) options.unix_socket_directory = settings.unix_socket_directory;
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    options.network_threads =
+        settings.network_threads > 0 ? settings.network_threads : std::min<std::size_t>(cores, 8);
+    options.connections_max = settings.connections_max;
+    return options;
+}
+
+async::ThreadPool::Options worker_options() {
+    async::ThreadPool::Options options;
+    options.name = "worker";
+    options.threads = std::max(4U, 2 * std::thread::hardware_concurrency());
+    return options;
+}
+
+std::uint64_t seed() {
+    std::random_device device;
+    return std::uint64_t{device()} << 32 | device();
+}
+
+std::vector<net::Loop*> all_loops(net::Server& server) {
+    std::vector<net::Loop*> loops = {&server.control()};
+    for (net::Loop* const loop : server.network_loops()) loops.push_back(loop);
+    return loops;
+}
+
+std::string host_name() {
+    char name[256] = {};
+    gethostname(name, sizeof(name) - 1);
+    return name[0] != '\0' ? name : "localhost";
+}
+
+}  // namespace
+
+int report_failure(int code, const Error& error) {
+    log::error(log::Component::control, 20574, "Error during startup, exiting",
+               {{"error", error}, {"exitCode", code}});
+    std::fprintf(stderr, "tessera: %s\n", error.reason().c_str());
+    return code;
+}
+
+Machinery::Machinery(const Settings& settings)
+    : settings_(settings),
+      random_(seed()),
+      server_(network_options(settings), handler_),
+      workers_(worker_options()) {
+    transport_ = std::make_unique<net::ClientTransport>(all_loops(server_), net::TransportOptions());
+    signals_ = std::make_unique<net::Signals>(
+        server_.control(), std::vector<int>{SIGTERM, SIGINT, SIGHUP}, [this](int number) {
+            log::info(log::Component::control, 23377, "Received signal",
+                      {{"signal", number}});
+            request_stop(exit_code::clean);
+        });
+}
+
+Machinery::~Machinery() = default;
+
+std::optional<Machinery::Failure> Machinery::listen() {
+    auto status = server_.listen();
+    if (status) return std::nullopt;
+    const bool is_taken = status.error().code() == net::address_in_use;
+    if (is_taken)
+        log::error(log::Component::network, 22856, "Failed to set up listener",
+                   {{"error", status.error()}, {"port", settings_.effective_port()}});
+    return Failure{is_taken ? exit_code::net_error : exit_code::bad_options,
+                   std::move(status).error()};
+}
+
+commands::ProcessInfo Machinery::describe() const {
+    commands::ProcessInfo info;
+    info.host = {host_name(), server_.port()};
+    info.git_version = "tessera";
+    info.argv = settings_.argv;
+    info.parsed_options = settings_.parsed;
+    info.db_path = settings_.program == Program::mongod ? settings_.db_path : std::string();
+    info.log_path = settings_.log_path;
+    info.pid = getpid();
+    info.started = clock_.now();
+    info.started_wall = clock_.wall_now();
+    Random random(seed());
+    bson::ObjectIdSource ids(random);
+    info.process_id = ids.next(info.started_wall);
+    info.is_config_server = settings_.cluster_role == ClusterRole::config;
+    info.is_shard_server = settings_.cluster_role == ClusterRole::shard;
+    info.bind_addresses = settings_.bind_addresses;
+    return info;
+}
+
+commands::ConnectionCounts Machinery::connection_counts() const {
+    const net::ServerStatistics statistics = server_.statistics();
+    commands::ConnectionCounts counts;
+    counts.current = statistics.current;
+    counts.available = statistics.available;
+    counts.total_created = statistics.total_created;
+    counts.active = statistics.active;
+    return counts;
+}
+
+void Machinery::request_stop(int exit_code) {
+    const std::lock_guard lock(mutex_);
+    if (!exit_code_) exit_code_ = exit_code;
+    stopping_.notify_all();
+}
+
+int Machinery::wait_for_stop() {
+    std::unique_lock lock(mutex_);
+    stopping_.wait(lock, [&] { return exit_code_.has_value(); });
+    return *exit_code_;
+}
+
+bool Machinery::shut_down(Duration grace) {
+    signals_.reset();
+    const auto status = server_.shut_down(grace);
+    transport_->shut_down();
+    workers_.shut_down();
+    clock_.stop();
+    return status.has_value();
+}
+
+}  // namespace tessera::server
