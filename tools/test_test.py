@@ -27,8 +27,10 @@ class Count(unittest.TestCase):
                                '<testcase name="b" classname="C"><failure/></testcase>'
                                '<testcase name="c"><error/></testcase>'
                                '<testcase name="d"><skipped/></testcase>'
+                               '<testcase name="e" status="notrun"><skipped/></testcase>'
+                               '<testcase name="f" status="disabled"/>'
                                '</testsuite></testsuites>', encoding="utf-8")
-        self.assertEqual(runner.count(self.report), (1, ["C::b", "c"]))
+        self.assertEqual(runner.count(self.report), (1, ["C::b", "c", "e"]))
 
     def test_a_suite_that_writes_no_report_has_failed(self):
         passed, failed = self.run_python("pass")
