@@ -415,6 +415,7 @@ private:
     void adopt_config(const ReplicaSetConfig& config, std::optional<MemberId> self, Instant now);
     bool is_newer_config(const ConfigVersion& other) const;
     void offer_config_of_my_term();
+    bool keeps_committed(const ReplicaSetConfig& next) const;
 
     // Sync source.
     enum class Pass { strict, lenient };

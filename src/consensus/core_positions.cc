@@ -65,8 +65,10 @@ void Core::update_commit_point(Instant now) {
     if (primary == nullptr || primary->phase != Primary::Phase::writable) return;
     // Invariant: quorums-meet. With arbiters a commit may need fewer members than an election:
     // 1. voters {0, 1, arbiter 4}, primary 1; 2. it removes 0 and, alone sufficient among the data,
-    // commits an entry; 3. 4, which has not heard of the removal, elects 0. So first the removal.
-    if (config_->write_majority_count() < config_->majority_vote_count() && !is_config_committed())
+    // commits an entry; 3. 4, which has not heard of the removal, elects 0. So first the removal;
+    // and nothing between the check of a successor (keeps_committed) and its installation.
+    if (config_->write_majority_count() < config_->majority_vote_count() &&
+        (reconfig_prepared_ || config_offered_ || !is_config_committed()))
         return;
     const bool journaled = config_->write_concern_majority_journal_default;
     std::vector<OpTimeAndWall> positions;

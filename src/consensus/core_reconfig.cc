@@ -115,6 +115,23 @@ bool Core::is_config_oplog_committed() const {
     return have >= config_->write_majority_count() && commit_point_.optime.term == term_;
 }
 
+/// Invariant: quorums-meet. Whether no majority of `next` could elect without a member that has all
+/// that is committed. Always so when commits took a majority of the votes; where an arbiter made
+/// them take fewer, a voter is added only once it has caught up.
+bool Core::keeps_committed(const ReplicaSetConfig& next) const {
+    if (config_->write_majority_count() >= config_->majority_vote_count()) return true;
+    int without = 0;
+    for (const auto& member : next.members) {
+        if (!member.is_voter()) continue;
+        const auto peer = peers_.find(member.id);
+        const OpTime position = member.id == *self_    ? last_durable().optime
+                                : peer != peers_.end() ? peer->second.durable.optime
+                                                       : OpTime{};
+        if (member.arbiter_only || position < commit_point_.optime) ++without;
+    }
+    return without < next.majority_vote_count();
+}
+
 namespace {
 
 /// The flag is internal: a proposal does not show it, and keeps it for those who still have it.
@@ -172,6 +189,9 @@ Result<ReplicaSetConfig> Core::prepare_reconfig(ReplicaSetConfig proposed,
     }
     TRY_OK(proposed.validate_reconfig(*config_, self, force));
     if (!force) mark_newly_added(proposed, *config_);
+    if (!force && !keeps_committed(proposed))
+        return not_committed(*config_, "has committed entries that a majority of the new one would "
+                                       "not have.");
     reconfig_prepared_ = true;
     return proposed;
 }
@@ -191,6 +211,7 @@ void Core::consider_newly_added(Instant /*now*/) {
         auto config = *config_;
         ++config.version;
         config.members[static_cast<std::size_t>(config.index_of(id))].newly_added = false;
+        if (!keeps_committed(config)) return;
         return offer_config(config);
     }
 }
