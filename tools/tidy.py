@@ -76,7 +76,7 @@ BANNED = [
      "std::string, fmt::format, std::from_chars"),
     (r"\bboost/asio\b|#include <boost/beast", ("src/net/",), "async's words (Timer, Transport)"),
     (r"#include <wiredtiger", ("src/storage/wiredtiger/",), "storage/engine.h"),
-    (r"\busing namespace (?!std::(chrono_|string_view_|)?literals\b)", (), "names in full"),
+    (r"\busing namespace (?!std::(chrono_|string_view_|)?literals\b)", ("fuzz/",), "names in full"),
 ]
 WORDS = [
     (r"\b(TODO|FIXME|XXX|HACK)\b", "finish it, refuse it by name, or put it in docs/plan.md"),
@@ -162,7 +162,7 @@ def check_layers(files):
             line, target = line_of(text, match.start(1)), match.group(1)
             other = target.split("/")[0]
             if f"src/{target}" not in files:
-                yield name, line, "include", f'"{target}" is no file under src/'
+                yield name, line, "include", f'"{target}" is no file under src/ (<> for others)'
             elif other == module:
                 continue
             elif other not in allowed.get(module, ()):
