@@ -285,9 +285,10 @@ TEST(ThreadPool, RefusesNewWorkBeyondItsLimit) {
     std::atomic<bool> is_running = false;
     pool.post([&] {
         is_running = true;
+        is_running.notify_one();
         const std::lock_guard lock(gate);
     });
-    while (!is_running) std::this_thread::yield();
+    is_running.wait(false);
     EXPECT_TRUE(pool.try_post([] {}));
     EXPECT_TRUE(pool.try_post([] {}));
     EXPECT_FALSE(pool.try_post([] {}));

@@ -44,7 +44,7 @@ private:
     std::shared_ptr<State> state_;  // Owned by all copies; null: none().
 };
 
-/// Something that happens once: wait() returns when set() has been called, at once if it was before.
+/// Something that happens once: wait() returns when set() has been called, at once if it has been.
 class Event {
 public:
     Event();

@@ -42,7 +42,7 @@ private:
     bool is_shut_down_ = false;
 };
 
-/// A clock that stands until it is moved. Timers fire in the order of (due, armed). One thread only.
+/// A clock that stands until it is moved. Timers fire in order of (due, armed). One thread only.
 class VirtualClock : public Clock {
 public:
     explicit VirtualClock(Instant start = Instant(std::chrono::hours(1)),

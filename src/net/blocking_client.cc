@@ -41,9 +41,9 @@ Status wait_for(int descriptor, short events, SteadyTime deadline) {
     for (;;) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(
             deadline - std::chrono::steady_clock::now());
+        const auto milliseconds = std::clamp<std::int64_t>(left.count(), 0, 1 << 30);
         pollfd poll_for{descriptor, events, 0};
-        const int outcome =
-            ::poll(&poll_for, 1, static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30)));
+        const int outcome = ::poll(&poll_for, 1, static_cast<int>(milliseconds));
         if (outcome > 0) return {};
         if (outcome < 0 && errno == EINTR) continue;
         return timed_out();
@@ -197,7 +197,7 @@ Result<bson::Document> BlockingClient::run_ok(std::string_view database,
     if (reply["ok"].is_truthy()) return reply;
     const bson::Value reason = reply["errmsg"];
     return Error(static_cast<ErrorCode>(reply["code"].to_int64()),
-                 reason.is_string() ? std::string(reason.as_string()) : "it failed without a reason",
+                 std::string(reason.is_string() ? reason.as_string() : "it gave no reason"),
                  std::string(reply.bytes()));
 }
 

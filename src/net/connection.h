@@ -30,7 +30,7 @@ public:
 
     /// Counted from 1 within the process. Any thread.
     virtual std::int64_t id() const = 0;
-    /// Where it comes from; a Unix socket's client has the host "anonymous unix socket". Any thread.
+    /// Where it comes from; over a Unix socket the host is "anonymous unix socket". Any thread.
     virtual const HostAndPort& remote() const = 0;
     /// The address it was accepted on. Any thread.
     virtual const HostAndPort& local() const = 0;

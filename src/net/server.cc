@@ -264,6 +264,9 @@ Server::~Server() {
     ASSERT(ended.has_value());  // Otherwise the process was to end: see shut_down().
     for (const auto& loop : impl_->loops) loop->stop();
     impl_->control->stop();
+    // Handlers that never ran go with their loops; some of them hold the Impl that owns those.
+    impl_->loops.clear();
+    impl_->control.reset();
 }
 
 Status Server::listen() {

@@ -5,7 +5,7 @@
 //     section 0    byte 0; one document
 //     section 1    byte 1; int32 size, counted from itself; name, NUL; documents to its end
 //   OP_COMPRESSED  int32 original opcode; int32 uncompressed size; uint8 compressor; bytes
-//   OP_QUERY       int32 flags; namespace, NUL; int32 skip; int32 limit; one document; perhaps one more
+//   OP_QUERY       int32 flags; namespace, NUL; int32 skip; int32 limit; document; maybe another
 //   OP_REPLY       int32 flags; int64 cursor; int32 from; int32 count; documents
 #include "wire/request.h"
 
