@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Input: two documents one after the other, a filter and a document. Neither parsing nor matching
-// nor showing the filter may crash; a filter shown parses again.
+// nor showing the filter may crash, and what is shown is a well-formed document.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

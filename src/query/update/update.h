@@ -41,8 +41,6 @@ struct UpdateOptions {
     const UpdatePipelineCompiler* pipelines = nullptr;
     /// The statement's `c`, for a pipeline.
     bson::Value constants;
-    /// For $expr in arrayFilters and $pull: refused there, as the reference does.
-    const ExpressionCompiler* expressions = nullptr;
 };
 
 /// What a document's update depends on besides the update.
