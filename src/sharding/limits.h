@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every limit of this module, in one place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/time.h"
+
+namespace tessera::sharding::limits {
+
+/// Bytes of one _migrateClone or _transferMods answer.
+inline constexpr std::size_t migration_batch_bytes = std::size_t{8} << 20;
+/// Changed _ids a donor remembers while a range is cloned; beyond it the migration is aborted.
+inline constexpr std::size_t migration_changes_bytes = std::size_t{64} << 20;
+/// How long a migration may take to become small enough for its critical section.
+inline constexpr Duration migration_catch_up = std::chrono::hours(6);
+/// A critical section begins when so much is left to transfer.
+inline constexpr std::size_t critical_section_bytes = std::size_t{256} << 10;
+/// How long the recipient has to commit inside the critical section.
+inline constexpr Duration critical_section = std::chrono::seconds(30);
+/// Between two polls of a recipient.
+inline constexpr Duration migration_poll_min = std::chrono::milliseconds(1);
+inline constexpr Duration migration_poll_max = std::chrono::seconds(1);
+
+/// Documents a range deletion removes before it lets others run.
+inline constexpr std::size_t range_deletion_batch = 128;
+inline constexpr Duration range_deletion_pause = std::chrono::milliseconds(20);
+/// Orphans stay so long for readers on secondaries (orphanCleanupDelaySecs).
+inline constexpr Duration orphan_cleanup_delay = std::chrono::minutes(15);
+
+/// Pause between balancer rounds, when nothing moved and when something did.
+inline constexpr Duration balancer_idle = std::chrono::seconds(10);
+inline constexpr Duration balancer_busy = std::chrono::seconds(1);
+/// A failed move is not tried again for so long.
+inline constexpr Duration failed_move = std::chrono::minutes(1);
+
+/// Attempts to reach a set's primary by one call, and how long one discovery may take.
+inline constexpr int primary_attempts = 3;
+inline constexpr Duration discovery = std::chrono::seconds(5);
+/// Refreshes of one cache entry that may fail in a row before waiters get the error.
+inline constexpr int refresh_attempts = 3;
+
+}  // namespace tessera::sharding::limits

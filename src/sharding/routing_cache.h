@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RoutingCache: what this process knows of databases and sharded collections. Filled on first use,
+// refreshed when a shard says it is stale; one refresh of a namespace at a time, readers share it.
+// A refresh is incremental within a generation. Used by routers and, with its own reader, by
+// shards.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "async/event.h"
+#include "routing/retry.h"
+#include "routing/targeting.h"
+#include "sharding/config_reader.h"
+
+namespace tessera::sharding {
+
+class RoutingCache {
+public:
+    RoutingCache(async::Clock& clock, ConfigReader& reader) : clock_(clock), reader_(reader) {}
+
+    /// Placement of a namespace, from the cache if it is not marked stale. Fails with
+    /// NamespaceNotFound (26) when the database does not exist.
+    async::Task<Result<routing::RoutingInfo>> get(std::string ns, Instant deadline);
+    /// Placement of a database.
+    async::Task<Result<routing::DatabaseEntry>> get_database(std::string db, Instant deadline);
+
+    /// Marks entries stale unless they are already at the wanted version; get() then refreshes.
+    void mark_stale(const routing::RefreshRequest& request);
+    void forget(const std::string& ns);
+    void forget_database(const std::string& db);
+    void forget_all();  // flushRouterConfig
+
+private:
+    struct Entry;
+    async::Clock& clock_;
+    ConfigReader& reader_;
+    std::mutex mutex_;  // Guards the maps; entries hold immutable values and the running refresh.
+    std::map<std::string, std::shared_ptr<Entry>> collections_;
+    std::map<std::string, std::shared_ptr<Entry>> databases_;
+};
+
+/// Runs `attempt` with fresh routing until it succeeds or fails with something else than stale
+/// routing, at most routing::limits::stale_retries times.
+template <class T, class Attempt>
+async::Task<Result<T>> with_routing(RoutingCache& cache,
+                                    std::string ns,
+                                    Instant deadline,
+                                    Attempt attempt) {
+    routing::StaleRetry retry;
+    for (;;) {
+        auto info = co_await cache.get(ns, deadline);
+        if (!info) co_return std::move(info).error();
+        auto running = attempt(*info);
+        Result<T> result = co_await std::move(running);
+        if (result) co_return result;
+        const auto refresh = routing::refresh_for(result.error(), ns);
+        if (!refresh || !retry.may_retry()) co_return result;
+        cache.mark_stale(*refresh);
+    }
+}
+
+}  // namespace tessera::sharding

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ShardRegistry: the replica sets of the cluster (config.shards and the config servers) and how to
+// reach the right member of each. Knows hosts and roles from hello answers it asks for itself, and
+// learns from errors. One per process that routes: routers, shards, config servers.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/clock.h"
+#include "async/transport.h"
+#include "base/host_and_port.h"
+#include "bson/view.h"
+#include "routing/versions.h"
+
+namespace tessera::sharding {
+
+using routing::ShardName;
+/// The config servers' set, as a "shard" to send to.
+inline const ShardName config_shard = "config";
+
+enum class ReadMode { primary, primary_preferred, secondary, secondary_preferred, nearest };
+
+struct CallOptions {
+    Instant deadline = async::no_deadline;
+    ReadMode read_mode = ReadMode::primary;
+    bson::Document tag_sets;  // An array of read preference tags, as the client gave them.
+    /// Whether the command may be sent again after an error that leaves open whether it ran: reads,
+    /// and writes that carry a txnNumber.
+    bool is_retryable = false;
+    async::Cancellation cancellation = async::Cancellation::none();
+};
+
+/// One replica set as config.shards.host writes it: "rs/h1:1,h2:2".
+struct SetAddress {
+    std::string set_name;
+    std::vector<HostAndPort> hosts;
+    static Result<SetAddress> parse(std::string_view text);
+    std::string to_string() const;
+};
+
+class ShardRegistry {
+public:
+    ShardRegistry(async::Clock& clock, async::Transport& transport, SetAddress config_servers);
+
+    /// Sends a command (a whole OP_MSG body, $db included) to a member of the set and returns its
+    /// reply, whatever its ok. Finds the primary, goes after it when it moves (not-primary errors,
+    /// at most limits::primary_attempts), waits for an election up to the deadline. Fails with
+    /// ShardNotFound, FailedToSatisfyReadPreference (133), HostUnreachable, MaxTimeMSExpired.
+    async::Task<Result<bson::Document>> call(ShardName shard,
+                                             bson::Document command,
+                                             CallOptions options);
+    /// As call(), with ok: 0 turned into its Error (labels and extra fields in its details).
+    async::Task<Result<bson::Document>> call_ok(ShardName shard,
+                                                bson::Document command,
+                                                CallOptions options);
+
+    /// Reads config.shards anew (majority).
+    async::Task<Status> refresh(Instant deadline);
+    std::vector<ShardName> shards() const;
+    std::optional<SetAddress> address(const ShardName& shard) const;
+    /// The member last seen as primary, for cursors that must stay where they were opened.
+    std::optional<HostAndPort> primary(const ShardName& shard) const;
+    async::Task<Result<bson::Document>> call_host(HostAndPort host,
+                                                  bson::Document command,
+                                                  CallOptions options);
+
+private:
+    struct Set;
+    async::Clock& clock_;
+    async::Transport& transport_;
+    // Guards the map; a Set guards itself.
+    mutable std::mutex mutex_;
+    std::map<ShardName, std::shared_ptr<Set>> sets_;  // Owners: this and running calls.
+};
+
+}  // namespace tessera::sharding
