@@ -145,7 +145,11 @@ Result<SortPattern> SortPattern::parse(View pattern) {
             return failure(15975, "$sort key ordering must be 1 (for ascending) or -1 (for "
                                   "descending)");
         part.is_descending = direction < 0;
-        TRY(part.path, expression::split_path(element.name));
+        if (element.name == "$randVal") {  // $sample's key, on its way to a merger.
+            part.path.emplace_back(element.name);
+        } else {
+            TRY(part.path, expression::split_path(element.name));
+        }
         result.parts_.push_back(std::move(part));
     }
     if (result.parts_.empty()) return failure(15976, "$sort stage must have at least one sort key");
