@@ -5,7 +5,7 @@ import json
 import pathlib
 import subprocess
 
-from lib.process import reap_below
+from lib.process import processes_below, reap_below
 from lib.server import BIN, connect
 
 
@@ -62,6 +62,13 @@ class Cluster:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def process_at(self, port):
+        """The process of this cluster that listens at a port, as psutil sees it."""
+        for found in processes_below(self.folder):
+            if any(c.status == "LISTEN" and c.laddr.port == port for c in found.connections()):
+                return found
+        raise AssertionError(f"nothing of this cluster listens at {port}")
 
     def logs(self):
         """(name, last lines) of each process's log, for a failed test's report."""

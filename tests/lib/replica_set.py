@@ -46,6 +46,8 @@ class ReplicaSet:
         wait_until(lambda: len(self.in_state(1)) == 1 and all(
             self.state_of(member) in (1, 2, 7) for member in self.members),
                    deadline, f"a primary of {self.name}")
+        # A primary says so before it takes writes.
+        self.primary(deadline)
         return self
 
     def add_member(self):
