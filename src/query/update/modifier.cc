@@ -5,6 +5,7 @@
 
 #include "bson/compare.h"
 #include "bson/json.h"
+#include "bson/validate.h"
 #include "query/update/messages.h"
 #include "query/update/numeric.h"
 #include "query/update/tree.h"
@@ -95,6 +96,7 @@ Result<Outcome> run_rename(const Modifier& modifier, const Value& old,
         holder = part.name;
     }
     if (at.is_missing()) return Outcome{};
+    TRY_OK(check_nesting(at, modifier.depth));
     return set(at, old);
 }
 
@@ -111,6 +113,16 @@ std::string show_id(bson::View document, bool has_braces) {
                                  : fmt::format("_id: {}",
                                                bson::to_json(id, bson::JsonMode::message));
     return has_braces ? fmt::format("{{{}}}", text) : text;
+}
+
+Status check_nesting(const Value& value, std::size_t levels) {
+    if (levels > static_cast<std::size_t>(bson::nesting_max)) {
+        return Error(ErrorCode::overflow, fmt::format("Document exceeds maximum nesting depth of {}",
+                                                      bson::nesting_max));
+    }
+    if (!value.is_object() && !value.is_array()) return {};
+    for (const auto& element : value.as_view()) TRY_OK(check_nesting(element.value, levels + 1));
+    return {};
 }
 
 Result<Outcome> run_modifier(const Modifier& modifier, const Value& old, const std::string& field,

@@ -19,8 +19,6 @@ using bson::View;
 
 namespace {
 
-constexpr std::size_t path_parts_max = 200;
-
 Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
 Error failed_to_parse(std::string reason) {
     return {ErrorCode::failed_to_parse, std::move(reason)};
@@ -477,9 +475,9 @@ Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modi
         return Error(ErrorCode::empty_field_name, "An empty update path is not valid.");
     }
     const Path path(dotted);
-    if (path.size() > path_parts_max) {
-        return Error(ErrorCode::overflow, "Update path is nested too deeply");
-    }
+    modifier->depth = path.size();
+    TRY_OK(check_nesting(modifier->operand, path.size()));
+    for (const Value& value : modifier->values) TRY_OK(check_nesting(value, path.size() + 1));
     const auto conflict = [&](std::string_view at) {
         return Error(ErrorCode::conflicting_update_operators,
                      fmt::format("Updating the path '{}' would create a conflict at '{}'", dotted,

@@ -34,6 +34,7 @@ struct Modifier {
     std::optional<std::int64_t> position;  // push
     bson::Value sort;                   // push: a direction, or a pattern; missing for none.
     Path source;                        // rename_to
+    std::size_t depth = 0;              // Components of the path it stands at.
     std::unique_ptr<Filter> filter;     // pull
     bool is_document_filter = false;    // pull: the filter is over elements that are documents.
 

@@ -264,6 +264,7 @@ Result<UpdateResult> Update::transform(View before, const ApplyOptions& options)
         if (!bson::equal(before.at_path(path), now)) return altered(path, now);
     }
     result.after = with_id_first(made, old_id);
+    TRY_OK(check_nesting(result.after.view().as_object_value(), 0));
     TRY_OK(check_size(result.after));
     ComputedDiff diff = compute_diff(before, result.after);
     result.is_noop = diff.is_equal;
@@ -397,6 +398,7 @@ Result<bson::Document> Update::make_upsert(const Filter& query, const Value& new
     }
     made = with_id_first(made, new_id);
     TRY_OK(check_id(made["_id"]));
+    TRY_OK(check_nesting(made.view().as_object_value(), 0));
     TRY_OK(check_size(made));
     return made;
 }
