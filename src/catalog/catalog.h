@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <mutex>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -67,7 +68,7 @@ public:
     Collection& operator*() const { return *collection_; }
 
 private:
-    friend class Catalog;
+    friend class MemberCatalog;
     std::shared_ptr<Collection> collection_;            // Also owned by the catalog until dropped.
     std::shared_ptr<std::shared_mutex> mutex_;          // Of the namespace; outlives its collections.
     std::shared_lock<std::shared_mutex> shared_;
@@ -105,6 +106,8 @@ public:
                                                  bool logs_tables,
                                                  Random& random);
     virtual ~Catalog() = default;
+    Catalog(const Catalog&) = delete;
+    Catalog& operator=(const Catalog&) = delete;
 
     // ---- Looking up ---------------------------------------------------------------------------
     virtual std::shared_ptr<Collection> find(const Namespace& ns) const = 0;
@@ -134,7 +137,10 @@ public:
     /// Checks a createIndexes spec against the collection: all errors of index specifications.
     virtual Result<CheckedIndexSpec> check_index(const Collection& collection,
                                                  bson::View spec) const = 0;
-    /// Makes an index and fills it from the collection's documents, in this transaction.
+    /// Makes an index and fills it from the collection's documents as this transaction sees them.
+    /// The entries are committed in transactions of their own while it runs, into a table that
+    /// nobody knows until the change is published; requires that nobody else writes the collection
+    /// meanwhile. Fails with DuplicateKey when unique and the documents are not.
     virtual Result<CatalogChange> create_index(storage::Transaction& transaction,
                                                Collection& collection,
                                                bson::View checked_spec) = 0;
@@ -154,6 +160,9 @@ public:
     virtual Status reload() = 0;
     /// Writes counts and sizes; at checkpoints and shutdown.
     virtual Status save_counts() = 0;
+
+protected:
+    Catalog() = default;
 };
 
 /// {md5, per-collection md5s}: MD5 over documents in _id order, for dbHash.

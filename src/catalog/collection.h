@@ -14,8 +14,10 @@
 
 #include "base/namespace.h"
 #include "base/result.h"
+#include "base/time.h"
 #include "bson/key.h"
 #include "bson/view.h"
+#include "catalog/collection_options.h"
 #include "storage/engine.h"
 
 namespace tessera::query {
@@ -32,14 +34,6 @@ struct Found {
     bson::View document;
 };
 
-/// Bits of CollectionOptions the code asks about; the whole options document is kept beside it.
-struct CollectionOptions {
-    bson::Document document;  // As given to create, without the name: what listCollections shows.
-    bool is_capped = false;
-    std::int64_t capped_bytes_max = 0;
-    std::int64_t capped_documents_max = 0;  // 0: none.
-};
-
 class Collection {
 public:
     virtual ~Collection() = default;
@@ -47,7 +41,7 @@ public:
     virtual const Namespace& ns() const = 0;
     virtual const bson::Uuid& uuid() const = 0;
     virtual const CollectionOptions& options() const = 0;
-    /// In the order they were made; _id_ first. Empty for an oplog.
+    /// In the order they were made; _id_ first. Empty for an oplog. Valid while this state lives.
     virtual const std::vector<std::shared_ptr<Index>>& indexes() const = 0;
     /// What the planner reads through.
     virtual query::CollectionSource& source() = 0;
@@ -55,15 +49,21 @@ public:
     // ---- Documents, inside a transaction and under a shared CollectionLock ---------------------
     /// Inserts a document that has its _id first (see fix_document). Checks the validator unless
     /// told otherwise. Fails with DuplicateKey (details: keyPattern, keyValue),
-    /// DocumentValidationFailure, CannotIndexParallelArrays (171), WriteConflict, ...
+    /// DocumentValidationFailure (details: errInfo), CannotIndexParallelArrays (171),
+    /// WriteConflict, ... After any error but DocumentValidationFailure the transaction is to be
+    /// rolled back. `enforces_unique`: false for a secondary or an initial sync, whose unique
+    /// indexes may be violated for a while (_id_ never is). Into an oplog: at the entry's "ts".
     virtual Result<bson::RecordId> insert(storage::Transaction& transaction,
                                           bson::View document,
-                                          bool validates = true) = 0;
+                                          bool validates = true,
+                                          bool enforces_unique = true) = 0;
+    /// `before` must be what is stored, and may be a view into the engine's page.
     virtual Status update(storage::Transaction& transaction,
                           bson::RecordId id,
                           bson::View before,
                           bson::View after,
-                          bool validates = true) = 0;
+                          bool validates = true,
+                          bool enforces_unique = true) = 0;
     virtual Status remove(storage::Transaction& transaction,
                           bson::RecordId id,
                           bson::View before) = 0;
@@ -75,9 +75,19 @@ public:
     /// removal gets its own oplog entry.
     virtual Result<std::vector<bson::RecordId>> capped_excess(storage::Transaction& transaction) = 0;
 
+    /// The RecordIds of documents a TTL index says have expired at `now`, at most `limit` of them,
+    /// oldest first. Their removal is the caller's, each with its own oplog entry.
+    virtual Result<std::vector<bson::RecordId>> expired(storage::Transaction& transaction,
+                                                        const Index& index,
+                                                        WallTime now,
+                                                        std::size_t limit) = 0;
+
     // ---- Numbers ------------------------------------------------------------------------------
     virtual std::int64_t count() const = 0;
     virtual std::int64_t data_size() const = 0;
+    /// What count() and data_size() show; for writers that bypass insert() (the oplog's).
+    virtual const storage::TallyPtr& tally() const = 0;
+    virtual const storage::TablePtr& record_table() const = 0;
     /// Bytes on disk of the record table and, with names, of each index.
     virtual std::uint64_t storage_size() = 0;
     virtual std::vector<std::pair<std::string, std::uint64_t>> index_sizes() = 0;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The catalog over two engine tables (metadata.h). The present state is one immutable object behind
+// an atomic pointer; a DDL's publication makes the next one from it. Writers of the catalog tables
+// read the collection's metadata in their own transaction, so several changes of one collection in
+// one transaction add up.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "catalog/stored_collection.h"
+
+namespace tessera::catalog {
+
+class MemberCatalog final : public Catalog {
+public:
+    MemberCatalog(storage::Engine& engine, bool logs_tables, Random& random);
+
+    /// Makes or opens the catalog tables and reads everything.
+    Status start();
+
+    std::shared_ptr<Collection> find(const Namespace& ns) const override;
+    std::shared_ptr<Collection> find(const bson::Uuid& uuid) const override;
+    std::shared_ptr<const ViewDefinition> find_view(const Namespace& ns) const override;
+    std::vector<std::shared_ptr<Collection>> collections(std::string_view db) const override;
+    std::vector<std::shared_ptr<const ViewDefinition>> views(std::string_view db) const override;
+    std::vector<std::string> databases() const override;
+    CollectionLock lock_shared(const Namespace& ns) override { return lock(ns, false); }
+    CollectionLock lock_exclusive(const Namespace& ns) override { return lock(ns, true); }
+
+    Result<CatalogChange> create(storage::Transaction& transaction,
+                                 const Namespace& ns,
+                                 const CreateOptions& options) override;
+    Result<CatalogChange> drop(storage::Transaction& transaction,
+                               const Namespace& ns,
+                               Timestamp when) override;
+    Result<CatalogChange> rename(storage::Transaction& transaction,
+                                 const Namespace& from,
+                                 const Namespace& to,
+                                 RenameOptions options,
+                                 Timestamp when) override;
+    Result<CheckedIndexSpec> check_index(const Collection& collection,
+                                         bson::View spec) const override;
+    Result<CatalogChange> create_index(storage::Transaction& transaction,
+                                       Collection& collection,
+                                       bson::View checked_spec) override;
+    Result<CatalogChange> drop_index(storage::Transaction& transaction,
+                                     Collection& collection,
+                                     std::string_view name,
+                                     Timestamp when) override;
+    Result<CollModResult> coll_mod(storage::Transaction& transaction,
+                                   Collection& collection,
+                                   bson::View command) override;
+    Status reload_views(std::string_view db) override;
+    Status reload() override;
+    Status save_counts() override;
+
+private:
+    using StoredPtr = std::shared_ptr<StoredCollection>;
+    struct State {
+        std::map<Namespace, StoredPtr> by_namespace;
+        std::map<bson::Uuid, StoredPtr> by_uuid;
+        std::map<Namespace, std::shared_ptr<const ViewDefinition>> views;
+    };
+
+    std::shared_ptr<const State> state() const { return state_.load(std::memory_order_acquire); }
+    /// Makes the next state by `change` from the present one.
+    template <class Change>
+    void publish(Change change);
+    CollectionLock lock(const Namespace& ns, bool is_exclusive);
+    std::shared_ptr<std::shared_mutex> mutex_of(const Namespace& ns);
+    StoredCollection::Environment environment(const Namespace& ns) {
+        return {engine_, mutex_of(ns)};
+    }
+
+    const storage::TablePtr& catalog_table(const Namespace& ns) const {
+        return ns.is_replicated() ? replicated_table_ : local_table_;
+    }
+    bool is_logged(const Namespace& ns) const { return logs_tables_ || !ns.is_replicated(); }
+    std::string make_ident(std::string_view kind);
+    /// Makes an index's table and state.
+    Result<IndexParts> make_index(const Namespace& ns, const IndexMetadata& index);
+    IndexParts index_parts(const Namespace& ns, const IndexMetadata& index, storage::TablePtr table,
+                           query::MultikeyPaths saved) const;
+    Status check_new_namespace(const Namespace& ns) const;
+    Result<CollectionMetadata> read_metadata(storage::Transaction& transaction,
+                                             const StoredCollection& collection) const;
+    Status write_metadata(storage::Transaction& transaction,
+                          const CollectionMetadata& metadata) const;
+    Status fill(storage::Transaction& transaction, StoredCollection& collection, StoredIndex& index);
+    Status fill_batch(storage::Cursor& documents, StoredIndex& index, bool& is_done);
+    /// The change that replaces a collection's metadata with `metadata`, once committed; `added`
+    /// are the parts of indexes it did not have.
+    CatalogChange replace(CollectionMetadata metadata,
+                          std::map<std::string, IndexParts> added,
+                          std::vector<std::string> dropped,
+                          Timestamp when);
+
+    Status open_tables();
+    Result<storage::TablePtr> open_or_create(std::string_view ident, storage::TableOptions options);
+    Status load_collections(State& state, const storage::TablePtr& table);
+    Status load_collection(State& state,
+                           storage::Transaction& transaction,
+                           const storage::TablePtr& table,
+                           CollectionMetadata metadata);
+    Status load_counts(storage::Transaction& transaction, StoredCollection& collection);
+    Status load_views(State& state, std::string_view db);
+    Result<bool> adopt_logging(const State& state);
+    void drop_orphans(const State& state);
+
+    storage::Engine& engine_;
+    const bool logs_tables_;
+    storage::TablePtr replicated_table_;
+    storage::TablePtr local_table_;
+
+    std::atomic<std::shared_ptr<const State>> state_;
+
+    std::mutex publish_mutex_;  // Serializes publications.
+    std::mutex mutex_;          // Guards what follows.
+    std::map<Namespace, std::shared_ptr<std::shared_mutex>> mutexes_;
+    Random random_;
+    std::uint64_t next_ident_ = 1;
+};
+
+}  // namespace tessera::catalog
