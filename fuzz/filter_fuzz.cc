@@ -12,7 +12,8 @@
 #include "query/match/filter.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    using namespace tessera;  // NOLINT(google-build-using-namespace): a fuzz target is one function.
+    using namespace tessera;  // NOLINT(google-build-using-namespace): a fuzz target is one
+                              // function.
     const std::string_view bytes(reinterpret_cast<const char*>(data), size);
     std::uint32_t first = 0;
     if (size < sizeof first) return 0;

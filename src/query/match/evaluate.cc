@@ -63,11 +63,16 @@ bool is_nan(const Value& value) {
 
 bool holds(NodeKind kind, int order) {
     switch (kind) {
-        case NodeKind::equal: return order == 0;
-        case NodeKind::less: return order < 0;
-        case NodeKind::less_or_equal: return order <= 0;
-        case NodeKind::greater: return order > 0;
-        default: return order >= 0;
+        case NodeKind::equal:
+            return order == 0;
+        case NodeKind::less:
+            return order < 0;
+        case NodeKind::less_or_equal:
+            return order <= 0;
+        case NodeKind::greater:
+            return order > 0;
+        default:
+            return order >= 0;
     }
 }
 
@@ -177,8 +182,10 @@ bool Evaluator::expression(const Node& node, View document) {
 
 bool Evaluator::evaluate(const Node& node, std::size_t base, View document) {
     switch (node.kind) {
-        case NodeKind::always_true: return true;
-        case NodeKind::always_false: return false;
+        case NodeKind::always_true:
+            return true;
+        case NodeKind::always_false:
+            return false;
         case NodeKind::conjunction:
             return std::all_of(node.children.begin(), node.children.end(), [&](const Node& child) {
                 return evaluate(child, base, document);
@@ -191,11 +198,16 @@ bool Evaluator::evaluate(const Node& node, std::size_t base, View document) {
             return std::none_of(node.children.begin(), node.children.end(), [&](const Node& child) {
                 return without_index(child, base, document);
             });
-        case NodeKind::negation: return !without_index(node.children[0], base, document);
-        case NodeKind::expression: return expression(node, document);
-        case NodeKind::sample_rate: return context_.random.fraction() < node.rate;
-        case NodeKind::schema: return node.schema->matches(document, context_);
-        default: break;
+        case NodeKind::negation:
+            return !without_index(node.children[0], base, document);
+        case NodeKind::expression:
+            return expression(node, document);
+        case NodeKind::sample_rate:
+            return context_.random.fraction() < node.rate;
+        case NodeKind::schema:
+            return node.schema->matches(document, context_);
+        default:
+            break;
     }
     const Value first = context_.slots_[base + node.slot];
     return reach(node, 1, first, -1);
@@ -203,19 +215,26 @@ bool Evaluator::evaluate(const Node& node, std::size_t base, View document) {
 
 bool Evaluator::evaluate_value(const Node& node, const Value& at) {
     switch (node.kind) {
-        case NodeKind::always_true: return true;
-        case NodeKind::always_false: return false;
+        case NodeKind::always_true:
+            return true;
+        case NodeKind::always_false:
+            return false;
         case NodeKind::conjunction:
-            return std::all_of(node.children.begin(), node.children.end(),
-                               [&](const Node& child) { return evaluate_value(child, at); });
+            return std::all_of(node.children.begin(), node.children.end(), [&](const Node& child) {
+                return evaluate_value(child, at);
+            });
         case NodeKind::disjunction:
-            return std::any_of(node.children.begin(), node.children.end(),
-                               [&](const Node& child) { return evaluate_value(child, at); });
+            return std::any_of(node.children.begin(), node.children.end(), [&](const Node& child) {
+                return evaluate_value(child, at);
+            });
         case NodeKind::nor:
-            return std::none_of(node.children.begin(), node.children.end(),
-                                [&](const Node& child) { return evaluate_value(child, at); });
-        case NodeKind::negation: return !evaluate_value(node.children[0], at);
-        default: break;
+            return std::none_of(node.children.begin(), node.children.end(), [&](const Node& child) {
+                return evaluate_value(child, at);
+            });
+        case NodeKind::negation:
+            return !evaluate_value(node.children[0], at);
+        default:
+            break;
     }
     const bool old = context_.wants_index_;
     context_.wants_index_ = false;
@@ -282,9 +301,10 @@ bool Evaluator::element_match(const Node& node, const Value& at, std::int32_t ou
 
 bool Evaluator::test_in(const Node& node, const Value& at) {
     const Value wanted = at.is_nullish() ? bson::Arena::make_null() : at;
-    const bool is_listed =
-        std::binary_search(node.values.begin(), node.values.end(), wanted,
-                           [](const Value& a, const Value& b) { return bson::compare(a, b) < 0; });
+    const bool is_listed = std::binary_search(
+        node.values.begin(), node.values.end(), wanted, [](const Value& a, const Value& b) {
+            return bson::compare(a, b) < 0;
+        });
     if (is_listed) return true;
     if (node.regexes.empty()) return false;
     if (at.is_string() || at.type() == Type::symbol) {
@@ -304,20 +324,27 @@ bool Evaluator::test(const Node& node, const Value& at) {
         case NodeKind::less:
         case NodeKind::less_or_equal:
         case NodeKind::greater:
-        case NodeKind::greater_or_equal: return compares(node.kind, at, node.operand);
+        case NodeKind::greater_or_equal:
+            return compares(node.kind, at, node.operand);
         case NodeKind::in:
-        case NodeKind::regex: return test_in(node, at);
-        case NodeKind::mod: return test_mod(node, at);
-        case NodeKind::type: return !at.is_missing() && node.types.has(at.type());
+        case NodeKind::regex:
+            return test_in(node, at);
+        case NodeKind::mod:
+            return test_mod(node, at);
+        case NodeKind::type:
+            return !at.is_missing() && node.types.has(at.type());
         case NodeKind::bits_all_set:
         case NodeKind::bits_all_clear:
         case NodeKind::bits_any_set:
-        case NodeKind::bits_any_clear: return test_bits(node, at);
-        case NodeKind::exists: return !at.is_missing();
+        case NodeKind::bits_any_clear:
+            return test_bits(node, at);
+        case NodeKind::exists:
+            return !at.is_missing();
         case NodeKind::size:
             return at.is_array() && node.count >= 0 &&
                    at.as_view().count() == static_cast<std::size_t>(node.count);
-        default: return false;
+        default:
+            return false;
     }
 }
 

@@ -26,20 +26,28 @@ bool matches(const Node& node, View document, MatchContext& context) {
 std::string_view reason_of(NodeKind kind, bool is_negated) {
     if (is_negated) return "child expression matched";
     switch (kind) {
-        case NodeKind::in: return "no matching value found in array";
-        case NodeKind::regex: return "regular expression did not match";
-        case NodeKind::mod: return "$mod did not evaluate to expected remainder";
-        case NodeKind::type: return "type did not match";
-        case NodeKind::exists: return "path does not exist";
-        case NodeKind::size: return "array length was not equal to given size";
+        case NodeKind::in:
+            return "no matching value found in array";
+        case NodeKind::regex:
+            return "regular expression did not match";
+        case NodeKind::mod:
+            return "$mod did not evaluate to expected remainder";
+        case NodeKind::type:
+            return "type did not match";
+        case NodeKind::exists:
+            return "path does not exist";
+        case NodeKind::size:
+            return "array length was not equal to given size";
         case NodeKind::element_match_object:
         case NodeKind::element_match_value:
             return "array did not satisfy the child predicate";
         case NodeKind::bits_all_set:
         case NodeKind::bits_all_clear:
         case NodeKind::bits_any_set:
-        case NodeKind::bits_any_clear: return "bitwise operator failed to match";
-        default: return "comparison failed";
+        case NodeKind::bits_any_clear:
+            return "bitwise operator failed to match";
+        default:
+            return "comparison failed";
     }
 }
 
@@ -63,7 +71,9 @@ void describe_leaf(const Node& node, View document, bool is_negated, bson::Build
 
 void describe(const Node& node, View document, MatchContext& context, bson::Builder& out) {
     switch (node.kind) {
-        case NodeKind::schema: node.schema->describe(document, context, out); return;
+        case NodeKind::schema:
+            node.schema->describe(document, context, out);
+            return;
         case NodeKind::conjunction:
         case NodeKind::disjunction:
         case NodeKind::nor: {
@@ -92,7 +102,8 @@ void describe(const Node& node, View document, MatchContext& context, bson::Buil
             out.append("operatorName", "$not");
             out.append("reason", "child expression matched");
             return;
-        default: break;
+        default:
+            break;
     }
     if (node.is_leaf()) {
         describe_leaf(node, document, false, out);
@@ -103,8 +114,9 @@ void describe(const Node& node, View document, MatchContext& context, bson::Buil
         auto inner = out.object("specifiedAs");
         node.serialize(inner);
     }
-    out.append("reason", node.kind == NodeKind::expression ? "expression did not match"
-                                                           : "expression always evaluates to false");
+    out.append("reason",
+               node.kind == NodeKind::expression ? "expression did not match"
+                                                 : "expression always evaluates to false");
 }
 
 }  // namespace

@@ -8,7 +8,8 @@ namespace tessera::query {
 
 /// Says why `document` does not match a validator: errInfo.details of DocumentValidationFailure.
 /// Requires: it does not match.
-bson::Document describe_failure(const Filter& validator, bson::View document,
+bson::Document describe_failure(const Filter& validator,
+                                bson::View document,
                                 MatchContext& context);
 
 }  // namespace tessera::query

@@ -32,7 +32,8 @@ void assign_slots(Node& node, std::vector<std::string>& fields) {
         }
         return;
     }
-    for (Node& child : node.children) assign_slots(child, fields);
+    for (Node& child : node.children)
+        assign_slots(child, fields);
 }
 
 void collect_dependencies(const Node& node, std::vector<std::string>& paths) {
@@ -42,14 +43,16 @@ void collect_dependencies(const Node& node, std::vector<std::string>& paths) {
     }
     if (node.kind == NodeKind::expression) node.expression->add_dependencies(paths);
     if (node.kind == NodeKind::schema) paths.emplace_back();
-    for (const Node& child : node.children) collect_dependencies(child, paths);
+    for (const Node& child : node.children)
+        collect_dependencies(child, paths);
 }
 
 void serialize_operator(const Node& node, bson::Builder& out);
 
 void serialize_values(const Node& node, bson::Builder& out) {
     auto list = out.array("$in");
-    for (const Value& value : node.values) list.append(value);
+    for (const Value& value : node.values)
+        list.append(value);
     bson::Arena arena;
     for (const Regex& regex : node.regexes) {
         bson::Builder holder;
@@ -66,14 +69,17 @@ void serialize_element_match(const Node& node, bson::Builder& out) {
         child.serialize(inner);
         return;
     }
-    for (const Node& leaf : child.children) serialize_operator(leaf, inner);
+    for (const Node& leaf : child.children)
+        serialize_operator(leaf, inner);
 }
 
 /// Appends {$op: operand} of a leaf, without its path.
 void serialize_operator(const Node& node, bson::Builder& out) {
     const std::string_view name = name_of(node.kind);
     switch (node.kind) {
-        case NodeKind::in: serialize_values(node, out); return;
+        case NodeKind::in:
+            serialize_values(node, out);
+            return;
         case NodeKind::regex: {
             out.append("$regex", node.regexes[0].pattern());
             if (!node.regexes[0].options().empty()) {
@@ -104,19 +110,28 @@ void serialize_operator(const Node& node, bson::Builder& out) {
             }
             return;
         }
-        case NodeKind::exists: out.append(name, true); return;
-        case NodeKind::size: out.append_integer(name, node.count); return;
+        case NodeKind::exists:
+            out.append(name, true);
+            return;
+        case NodeKind::size:
+            out.append_integer(name, node.count);
+            return;
         case NodeKind::element_match_object:
-        case NodeKind::element_match_value: serialize_element_match(node, out); return;
+        case NodeKind::element_match_value:
+            serialize_element_match(node, out);
+            return;
         case NodeKind::negation: {
             auto inner = out.object("$not");
             serialize_operator(node.children[0], inner);
             return;
         }
         case NodeKind::conjunction:
-            for (const Node& child : node.children) serialize_operator(child, out);
+            for (const Node& child : node.children)
+                serialize_operator(child, out);
             return;
-        default: out.append(name, node.operand); return;
+        default:
+            out.append(name, node.operand);
+            return;
     }
 }
 
@@ -156,32 +171,57 @@ void serialize_negation(const Node& node, bson::Builder& out) {
 
 std::string_view name_of(NodeKind kind) {
     switch (kind) {
-        case NodeKind::always_true: return "$alwaysTrue";
-        case NodeKind::always_false: return "$alwaysFalse";
-        case NodeKind::conjunction: return "$and";
-        case NodeKind::disjunction: return "$or";
-        case NodeKind::nor: return "$nor";
-        case NodeKind::negation: return "$not";
-        case NodeKind::equal: return "$eq";
-        case NodeKind::less: return "$lt";
-        case NodeKind::less_or_equal: return "$lte";
-        case NodeKind::greater: return "$gt";
-        case NodeKind::greater_or_equal: return "$gte";
-        case NodeKind::in: return "$in";
-        case NodeKind::regex: return "$regex";
-        case NodeKind::mod: return "$mod";
-        case NodeKind::type: return "$type";
-        case NodeKind::bits_all_set: return "$bitsAllSet";
-        case NodeKind::bits_all_clear: return "$bitsAllClear";
-        case NodeKind::bits_any_set: return "$bitsAnySet";
-        case NodeKind::bits_any_clear: return "$bitsAnyClear";
-        case NodeKind::exists: return "$exists";
-        case NodeKind::size: return "$size";
+        case NodeKind::always_true:
+            return "$alwaysTrue";
+        case NodeKind::always_false:
+            return "$alwaysFalse";
+        case NodeKind::conjunction:
+            return "$and";
+        case NodeKind::disjunction:
+            return "$or";
+        case NodeKind::nor:
+            return "$nor";
+        case NodeKind::negation:
+            return "$not";
+        case NodeKind::equal:
+            return "$eq";
+        case NodeKind::less:
+            return "$lt";
+        case NodeKind::less_or_equal:
+            return "$lte";
+        case NodeKind::greater:
+            return "$gt";
+        case NodeKind::greater_or_equal:
+            return "$gte";
+        case NodeKind::in:
+            return "$in";
+        case NodeKind::regex:
+            return "$regex";
+        case NodeKind::mod:
+            return "$mod";
+        case NodeKind::type:
+            return "$type";
+        case NodeKind::bits_all_set:
+            return "$bitsAllSet";
+        case NodeKind::bits_all_clear:
+            return "$bitsAllClear";
+        case NodeKind::bits_any_set:
+            return "$bitsAnySet";
+        case NodeKind::bits_any_clear:
+            return "$bitsAnyClear";
+        case NodeKind::exists:
+            return "$exists";
+        case NodeKind::size:
+            return "$size";
         case NodeKind::element_match_object:
-        case NodeKind::element_match_value: return "$elemMatch";
-        case NodeKind::expression: return "$expr";
-        case NodeKind::sample_rate: return "$sampleRate";
-        case NodeKind::schema: return "$jsonSchema";
+        case NodeKind::element_match_value:
+            return "$elemMatch";
+        case NodeKind::expression:
+            return "$expr";
+        case NodeKind::sample_rate:
+            return "$sampleRate";
+        case NodeKind::schema:
+            return "$jsonSchema";
     }
     return "";
 }
@@ -189,7 +229,9 @@ std::string_view name_of(NodeKind kind) {
 void Node::serialize(bson::Builder& out) const {
     switch (kind) {
         case NodeKind::always_true:
-        case NodeKind::always_false: out.append(name_of(kind), 1); return;
+        case NodeKind::always_false:
+            out.append(name_of(kind), 1);
+            return;
         case NodeKind::conjunction:
             if (children.empty()) return;
             [[fallthrough]];
@@ -202,11 +244,18 @@ void Node::serialize(bson::Builder& out) const {
             }
             return;
         }
-        case NodeKind::negation: serialize_negation(*this, out); return;
-        case NodeKind::sample_rate: out.append(name_of(kind), rate); return;
+        case NodeKind::negation:
+            serialize_negation(*this, out);
+            return;
+        case NodeKind::sample_rate:
+            out.append(name_of(kind), rate);
+            return;
         case NodeKind::expression:
-        case NodeKind::schema: out.append(name_of(kind), source); return;
-        default: break;
+        case NodeKind::schema:
+            out.append(name_of(kind), source);
+            return;
+        default:
+            break;
     }
     auto inner = out.object(path.dotted());
     serialize_operator(*this, inner);
@@ -242,7 +291,8 @@ Filter Filter::subset(const std::vector<const Node*>& nodes) const {
     if (nodes.size() == 1) {
         result.root_ = std::make_unique<Node>(*nodes[0]);
     } else {
-        for (const Node* node : nodes) result.root_->children.push_back(*node);
+        for (const Node* node : nodes)
+            result.root_->children.push_back(*node);
     }
     assign_slots(*result.root_, result.fields_);
     return result;

@@ -78,32 +78,34 @@ class SchemaPredicate;
 struct BitPositions {
     std::vector<std::uint32_t> positions;  // Ascending, distinct.
     std::uint64_t mask = 0;                // Those below 64.
-    bool has_high = false;                 // Some position is 64 or more (sign-extended for numbers).
+    bool has_high = false;  // Some position is 64 or more (sign-extended for numbers).
 };
 
 struct Node {
     explicit Node(NodeKind node_kind) : kind(node_kind) {}
 
     NodeKind kind;
-    Path path;                         // Leaves; empty below element_match_value.
-    bson::Value operand;               // Comparisons. Lives as long as the Filter.
-    std::vector<Node> children;        // Logical kinds and $elemMatch.
-    std::vector<bson::Value> values;   // in: sorted by bson::compare, distinct, regexes left out.
-    std::vector<Regex> regexes;        // in, regex.
-    TypeSet types;                     // type.
-    std::int64_t divisor = 0;          // mod.
-    std::int64_t remainder = 0;        // mod.
-    std::int64_t count = 0;            // size; -1 matches no array.
-    BitPositions bits;                 // bits_...
-    double rate = 0;                   // sample_rate.
+    Path path;                        // Leaves; empty below element_match_value.
+    bson::Value operand;              // Comparisons. Lives as long as the Filter.
+    std::vector<Node> children;       // Logical kinds and $elemMatch.
+    std::vector<bson::Value> values;  // in: sorted by bson::compare, distinct, regexes left out.
+    std::vector<Regex> regexes;       // in, regex.
+    TypeSet types;                    // type.
+    std::int64_t divisor = 0;         // mod.
+    std::int64_t remainder = 0;       // mod.
+    std::int64_t count = 0;           // size; -1 matches no array.
+    BitPositions bits;                // bits_...
+    double rate = 0;                  // sample_rate.
     std::shared_ptr<const CompiledExpression> expression;  // Shared by copies of this node.
     std::shared_ptr<const SchemaPredicate> schema;         // Shared by copies of this node.
     bson::Value source;  // What the user wrote: the operand of $expr, $bits..., $jsonSchema, $type.
 
-    std::uint32_t slot = 0;             // Where the path's first component's value is found.
-    std::vector<std::string> fields;    // element_match_object: names of its children's slots.
+    std::uint32_t slot = 0;           // Where the path's first component's value is found.
+    std::vector<std::string> fields;  // element_match_object: names of its children's slots.
 
-    bool is_leaf() const { return kind >= NodeKind::equal && kind <= NodeKind::element_match_value; }
+    bool is_leaf() const {
+        return kind >= NodeKind::equal && kind <= NodeKind::element_match_value;
+    }
     /// Appends the predicate to an object, in the form explain shows: {a: {$eq: 1}}.
     void serialize(bson::Builder& out) const;
 };

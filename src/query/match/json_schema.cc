@@ -24,7 +24,9 @@ Error mismatch(std::string_view keyword, std::string_view what) {
     return {ErrorCode::type_mismatch,
             fmt::format("$jsonSchema keyword '{}' must be {}", keyword, what)};
 }
-Error failed(std::string reason) { return {ErrorCode::failed_to_parse, std::move(reason)}; }
+Error failed(std::string reason) {
+    return {ErrorCode::failed_to_parse, std::move(reason)};
+}
 
 struct Keyword {
     std::string_view name;
@@ -89,20 +91,21 @@ Status parse_type(const Element& element, Rule& rule) {
         return {};
     };
     if (!element.value.is_array()) return add(element.value);
-    for (const auto& alias : element.value.as_view()) TRY_OK(add(alias.value));
+    for (const auto& alias : element.value.as_view())
+        TRY_OK(add(alias.value));
     return {};
 }
 
 Status parse_count(const Element& element, Rule& rule) {
     if (!element.value.is_number()) return mismatch(element.name, "a number");
     if (!element.value.is_integral()) {
-        return failed(fmt::format("$jsonSchema keyword '{}' must be a representable integer",
-                                  element.name));
+        return failed(
+            fmt::format("$jsonSchema keyword '{}' must be a representable integer", element.name));
     }
     rule.count = element.value.to_int64();
     if (rule.count < 0) {
-        return failed(fmt::format("$jsonSchema keyword '{}' must be a non-negative integer",
-                                  element.name));
+        return failed(
+            fmt::format("$jsonSchema keyword '{}' must be a non-negative integer", element.name));
     }
     return {};
 }
@@ -110,7 +113,8 @@ Status parse_count(const Element& element, Rule& rule) {
 Status parse_names(const Element& element, std::vector<std::string>& names) {
     if (!element.value.is_array()) return mismatch(element.name, "an array");
     if (element.value.as_view().is_empty()) {
-        return failed(fmt::format("$jsonSchema keyword '{}' cannot be an empty array", element.name));
+        return failed(
+            fmt::format("$jsonSchema keyword '{}' cannot be an empty array", element.name));
     }
     for (const auto& name : element.value.as_view()) {
         if (!name.value.is_string()) {
@@ -130,7 +134,8 @@ Status parse_names(const Element& element, std::vector<std::string>& names) {
 Status parse_list(const Element& element, int depth, Rule& rule) {
     if (!element.value.is_array()) return mismatch(element.name, "an array");
     if (element.value.as_view().is_empty()) {
-        return failed(fmt::format("$jsonSchema keyword '{}' must be a non-empty array", element.name));
+        return failed(
+            fmt::format("$jsonSchema keyword '{}' must be a non-empty array", element.name));
     }
     for (const auto& entry : element.value.as_view()) {
         if (!entry.value.is_object()) return mismatch(element.name, "an array of objects");
@@ -164,9 +169,10 @@ Status parse_named(const Element& element, int depth, Rule& rule) {
             continue;
         }
         if (!entry.value.is_object()) {
-            return Error(ErrorCode::type_mismatch,
-                         fmt::format("Nested schema for $jsonSchema property '{}' must be an object",
-                                     entry.name));
+            return Error(
+                ErrorCode::type_mismatch,
+                fmt::format("Nested schema for $jsonSchema property '{}' must be an object",
+                            entry.name));
         }
         if (rule.kind == Kind::pattern_properties) {
             TRY(named.pattern, Regex::compile(entry.name, ""));
@@ -178,7 +184,8 @@ Status parse_named(const Element& element, int depth, Rule& rule) {
 
 Status parse_rule(const Element& element, View siblings, int depth, Rule& rule) {
     switch (rule.kind) {
-        case Kind::type: return parse_type(element, rule);
+        case Kind::type:
+            return parse_type(element, rule);
         case Kind::enumeration:
             if (!element.value.is_array()) return mismatch(element.name, "an array");
             if (element.value.as_view().is_empty()) {
@@ -208,7 +215,8 @@ Status parse_rule(const Element& element, View siblings, int depth, Rule& rule) 
         case Kind::min_items:
         case Kind::max_items:
         case Kind::min_properties:
-        case Kind::max_properties: return parse_count(element, rule);
+        case Kind::max_properties:
+            return parse_count(element, rule);
         case Kind::pattern: {
             if (!element.value.is_string()) return mismatch(element.name, "a string");
             TRY(Regex regex, Regex::compile(element.value.as_string(), ""));
@@ -224,16 +232,22 @@ Status parse_rule(const Element& element, View siblings, int depth, Rule& rule) 
             if (!element.value.is_array()) return mismatch(element.name, "an array or an object");
             if (element.value.as_view().is_empty()) return {};
             return parse_list(element, depth, rule);
-        case Kind::additional_items: return parse_additional(element, depth, rule);
+        case Kind::additional_items:
+            return parse_additional(element, depth, rule);
         case Kind::dependencies:
         case Kind::properties:
-        case Kind::pattern_properties: return parse_named(element, depth, rule);
-        case Kind::additional_properties: return parse_additional(element, depth, rule);
-        case Kind::required: return parse_names(element, rule.names);
+        case Kind::pattern_properties:
+            return parse_named(element, depth, rule);
+        case Kind::additional_properties:
+            return parse_additional(element, depth, rule);
+        case Kind::required:
+            return parse_names(element, rule.names);
         case Kind::all_of:
         case Kind::any_of:
-        case Kind::one_of: return parse_list(element, depth, rule);
-        case Kind::negation: return parse_one(element, depth, rule);
+        case Kind::one_of:
+            return parse_list(element, depth, rule);
+        case Kind::negation:
+            return parse_one(element, depth, rule);
     }
     return {};
 }
@@ -248,7 +262,8 @@ Status link_additional(View source, Rule& rule) {
     if (rule.kind != Kind::additional_properties) return {};
     const Value properties = source["properties"];
     if (properties.is_object()) {
-        for (const auto& property : properties.as_view()) rule.names.emplace_back(property.name);
+        for (const auto& property : properties.as_view())
+            rule.names.emplace_back(property.name);
     }
     const Value patterns = source["patternProperties"];
     if (patterns.is_object()) {
@@ -270,11 +285,11 @@ Status parse_other(const Element& element, View source, Schema& schema) {
     if (name == "exclusiveMinimum" || name == "exclusiveMaximum") {
         const std::string_view needed = name == "exclusiveMinimum" ? "minimum" : "maximum";
         if (source.has(needed)) return {};
-        return failed(fmt::format("$jsonSchema keyword '{}' must be a present if {} is present",
-                                  needed, name));
+        return failed(fmt::format(
+            "$jsonSchema keyword '{}' must be a present if {} is present", needed, name));
     }
-    constexpr std::string_view unsupported[] = {"$ref",   "$schema", "default", "definitions",
-                                                "format", "id",      "encrypt", "encryptMetadata"};
+    constexpr std::string_view unsupported[] = {
+        "$ref", "$schema", "default", "definitions", "format", "id", "encrypt", "encryptMetadata"};
     if (std::find(std::begin(unsupported), std::end(unsupported), name) != std::end(unsupported)) {
         return failed(fmt::format("$jsonSchema keyword '{}' is not currently supported", name));
     }
@@ -288,8 +303,9 @@ Status parse_schema(View source, int depth, Schema& schema) {
     }
     for (const auto& element : source) {
         const auto* const keyword =
-            std::find_if(std::begin(keywords), std::end(keywords),
-                         [&](const Keyword& k) { return k.name == element.name; });
+            std::find_if(std::begin(keywords), std::end(keywords), [&](const Keyword& k) {
+                return k.name == element.name;
+            });
         if (keyword == std::end(keywords)) {
             TRY_OK(parse_other(element, source, schema));
             continue;
@@ -302,8 +318,9 @@ Status parse_schema(View source, int depth, Schema& schema) {
         TRY_OK(link_additional(source, rule));
         schema.rules.push_back(std::move(rule));
     }
-    std::stable_sort(schema.rules.begin(), schema.rules.end(),
-                     [](const Rule& a, const Rule& b) { return a.kind < b.kind; });
+    std::stable_sort(schema.rules.begin(), schema.rules.end(), [](const Rule& a, const Rule& b) {
+        return a.kind < b.kind;
+    });
     return {};
 }
 
@@ -326,8 +343,7 @@ bool SchemaPredicate::matches(View document, MatchContext& context) const {
     return schema_->holds(document.as_object_value(), context.regex_);
 }
 
-void SchemaPredicate::describe(View document, MatchContext& context,
-                               bson::Builder& details) const {
+void SchemaPredicate::describe(View document, MatchContext& context, bson::Builder& details) const {
     details.append("operatorName", "$jsonSchema");
     details.append("title", schema_->title);
     details.append("description", schema_->description);

@@ -22,15 +22,17 @@ using bson::View;
 
 namespace {
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 Error failed_to_parse(std::string reason) {
     return {ErrorCode::failed_to_parse, std::move(reason)};
 }
 
 /// "name: value", as messages show an element.
 std::string show(const Element& element) {
-    return fmt::format("{}: {}", element.name,
-                       bson::to_json(element.value, bson::JsonMode::message));
+    return fmt::format(
+        "{}: {}", element.name, bson::to_json(element.value, bson::JsonMode::message));
 }
 
 bool is_reference_field(std::string_view name) {
@@ -64,13 +66,13 @@ Result<Node> FilterParser::parse_document(View filter, int depth) {
             root.children.push_back(std::move(child));
             continue;
         }
-        for (Node& grandchild : child.children) root.children.push_back(std::move(grandchild));
+        for (Node& grandchild : child.children)
+            root.children.push_back(std::move(grandchild));
     }
     return root;
 }
 
-Status FilterParser::parse_top_operator(const Element& element, int depth,
-                                        std::vector<Node>& out) {
+Status FilterParser::parse_top_operator(const Element& element, int depth, std::vector<Node>& out) {
     const std::string_view name = element.name;
     if (name == "$and") return parse_list(NodeKind::conjunction, element, depth, out);
     if (name == "$or") return parse_list(NodeKind::disjunction, element, depth, out);
@@ -116,7 +118,9 @@ Status FilterParser::parse_top_operator(const Element& element, int depth,
         name));
 }
 
-Status FilterParser::parse_list(NodeKind kind, const Element& element, int depth,
+Status FilterParser::parse_list(NodeKind kind,
+                                const Element& element,
+                                int depth,
                                 std::vector<Node>& out) {
     if (!element.value.is_array()) {
         return bad_value(fmt::format("{} must be an array", element.name));
@@ -154,7 +158,9 @@ Status FilterParser::parse_expression(const Element& element, std::vector<Node>&
     return {};
 }
 
-Status FilterParser::parse_field(const Path& path, const Value& value, int depth,
+Status FilterParser::parse_field(const Path& path,
+                                 const Value& value,
+                                 int depth,
                                  std::vector<Node>& out) {
     if (is_operator_object(value)) return parse_operators(path, value.as_view(), depth, out);
     if (value.type() == Type::regex) {
@@ -167,7 +173,9 @@ Status FilterParser::parse_field(const Path& path, const Value& value, int depth
     return {};
 }
 
-Status FilterParser::parse_operators(const Path& path, View operators, int depth,
+Status FilterParser::parse_operators(const Path& path,
+                                     View operators,
+                                     int depth,
                                      std::vector<Node>& out) {
     if (depth > nesting_max) {
         return bad_value(fmt::format("exceeded maximum query tree depth of {}", nesting_max));
@@ -185,10 +193,11 @@ struct NamedKind {
     NodeKind kind;
 };
 
-constexpr NamedKind comparisons[] = {
-    {"$eq", NodeKind::equal},          {"$lt", NodeKind::less},
-    {"$lte", NodeKind::less_or_equal}, {"$gt", NodeKind::greater},
-    {"$gte", NodeKind::greater_or_equal}};
+constexpr NamedKind comparisons[] = {{"$eq", NodeKind::equal},
+                                     {"$lt", NodeKind::less},
+                                     {"$lte", NodeKind::less_or_equal},
+                                     {"$gt", NodeKind::greater},
+                                     {"$gte", NodeKind::greater_or_equal}};
 constexpr NamedKind bit_tests[] = {{"$bitsAllSet", NodeKind::bits_all_set},
                                    {"$bitsAllClear", NodeKind::bits_all_clear},
                                    {"$bitsAnySet", NodeKind::bits_any_set},
@@ -202,8 +211,8 @@ Node negate(Node node) {
 
 }  // namespace
 
-Status FilterParser::parse_operator(const Path& path, const Element& element, View siblings,
-                                    int depth, std::vector<Node>& out) {
+Status FilterParser::parse_operator(
+    const Path& path, const Element& element, View siblings, int depth, std::vector<Node>& out) {
     const std::string_view name = element.name;
     const auto add = [&out](Result<Node> node, bool is_negated = false) -> Status {
         if (!node) return std::move(node).error();
@@ -214,7 +223,8 @@ Status FilterParser::parse_operator(const Path& path, const Element& element, Vi
         if (comparison.name == name) return add(make_comparison(comparison.kind, path, element));
     }
     if (name == "$ne") {
-        if (element.value.type() == Type::regex) return bad_value("Can't have regex as arg to $ne.");
+        if (element.value.type() == Type::regex)
+            return bad_value("Can't have regex as arg to $ne.");
         return add(make_comparison(NodeKind::equal, path, element), true);
     }
     if (name == "$in") return add(make_in(path, element));
@@ -266,13 +276,14 @@ Status FilterParser::refuse_operator(std::string_view name) {
     return bad_value(fmt::format("unknown operator: {}", name));
 }
 
-Result<Node> FilterParser::make_comparison(NodeKind kind, const Path& path,
+Result<Node> FilterParser::make_comparison(NodeKind kind,
+                                           const Path& path,
                                            const Element& element) {
     const Value& operand = element.value;
     if (operand.type() == Type::undefined) return bad_value("cannot compare to undefined");
     if (operand.type() == Type::regex && kind != NodeKind::equal) {
-        return bad_value(fmt::format("Can't have RegEx as arg to predicate over field '{}'.",
-                                     path.dotted()));
+        return bad_value(
+            fmt::format("Can't have RegEx as arg to predicate over field '{}'.", path.dotted()));
     }
     Node node(kind);
     node.path = path;
@@ -335,7 +346,9 @@ Result<Node> FilterParser::make_in(const Path& path, const Element& element) {
     return node;
 }
 
-Status FilterParser::parse_not(const Path& path, const Element& element, int depth,
+Status FilterParser::parse_not(const Path& path,
+                               const Element& element,
+                               int depth,
                                std::vector<Node>& out) {
     const Value& operand = element.value;
     if (operand.type() == Type::regex) {
@@ -365,9 +378,10 @@ Result<std::int64_t> mod_argument(const Value& value, std::string_view which) {
     }
     const double number = value.to_double();
     if (std::isnan(number) || std::isinf(number)) {
-        return bad_value(fmt::format("malformed mod, {} value is invalid :: caused by :: "
-                                     "Unable to coerce NaN/Inf to integral type",
-                                     which));
+        return bad_value(
+            fmt::format("malformed mod, {} value is invalid :: caused by :: "
+                        "Unable to coerce NaN/Inf to integral type",
+                        which));
     }
     if ((value.type() == Type::number_double || value.type() == Type::decimal128) &&
         !(number >= -0x1p63 && number < 0x1p63)) {
@@ -412,7 +426,9 @@ Result<Node> FilterParser::make_size(const Path& path, const Element& element) {
     return node;
 }
 
-Status FilterParser::parse_all(const Path& path, const Element& element, int depth,
+Status FilterParser::parse_all(const Path& path,
+                               const Element& element,
+                               int depth,
                                std::vector<Node>& out) {
     if (!element.value.is_array()) return bad_value("$all needs an array");
     const View list = element.value.as_view();
@@ -447,8 +463,7 @@ Status FilterParser::parse_all(const Path& path, const Element& element, int dep
     return {};
 }
 
-Result<Node> FilterParser::make_element_match(const Path& path, const Element& element,
-                                              int depth) {
+Result<Node> FilterParser::make_element_match(const Path& path, const Element& element, int depth) {
     if (!element.value.is_object()) return bad_value("$elemMatch needs an Object");
     const View operand = element.value.as_view();
     bool is_value = is_operator_object(element.value);
@@ -467,8 +482,7 @@ Result<Node> FilterParser::make_element_match(const Path& path, const Element& e
         return node;
     }
     const auto refuse = [](std::string_view name) {
-        return bad_value(
-            fmt::format("{} can only be applied to the top-level document", name));
+        return bad_value(fmt::format("{} can only be applied to the top-level document", name));
     };
     if (operand.has("$where")) return refuse("$where");
     if (operand.has("$expr")) return refuse("$expr");
@@ -530,7 +544,8 @@ Result<Node> FilterParser::make_bits(NodeKind kind, const Path& path, const Elem
         }
     } else {
         return bad_value(fmt::format("{} takes an Array, a number, or a BinData but received: {}",
-                                     element.name, show(element)));
+                                     element.name,
+                                     show(element)));
     }
     std::sort(bits.positions.begin(), bits.positions.end());
     const auto last = std::unique(bits.positions.begin(), bits.positions.end());

@@ -23,7 +23,9 @@ public:
     /// {field: ..., $and: [...]}.
     Result<Node> parse_document(bson::View filter, int depth);
     /// What stands at a field: operators, a regular expression, a value. Appends to `out`.
-    Status parse_field(const Path& path, const bson::Value& value, int depth,
+    Status parse_field(const Path& path,
+                       const bson::Value& value,
+                       int depth,
                        std::vector<Node>& out);
 
 private:
@@ -32,9 +34,14 @@ private:
     Status parse_top_operator(const Element& element, int depth, std::vector<Node>& out);
     Status parse_list(NodeKind kind, const Element& element, int depth, std::vector<Node>& out);
     Status parse_expression(const Element& element, std::vector<Node>& out);
-    Status parse_operators(const Path& path, bson::View operators, int depth,
+    Status parse_operators(const Path& path,
+                           bson::View operators,
+                           int depth,
                            std::vector<Node>& out);
-    Status parse_operator(const Path& path, const Element& element, bson::View siblings, int depth,
+    Status parse_operator(const Path& path,
+                          const Element& element,
+                          bson::View siblings,
+                          int depth,
                           std::vector<Node>& out);
     Status refuse_operator(std::string_view name);
     Status parse_not(const Path& path, const Element& element, int depth, std::vector<Node>& out);

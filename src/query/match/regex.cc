@@ -2,9 +2,8 @@
 #include "query/match/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <fmt/format.h>
+#include <pcre2.h>
 
 namespace tessera::query {
 namespace {
@@ -18,11 +17,20 @@ Result<std::uint32_t> flags_of(std::string_view options) {
     std::uint32_t flags = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF;
     for (const char option : options) {
         switch (option) {
-            case 'i': flags |= PCRE2_CASELESS; break;
-            case 'm': flags |= PCRE2_MULTILINE; break;
-            case 's': flags |= PCRE2_DOTALL; break;
-            case 'x': flags |= PCRE2_EXTENDED; break;
-            case 'u': break;  // UTF-8 is always on.
+            case 'i':
+                flags |= PCRE2_CASELESS;
+                break;
+            case 'm':
+                flags |= PCRE2_MULTILINE;
+                break;
+            case 's':
+                flags |= PCRE2_DOTALL;
+                break;
+            case 'x':
+                flags |= PCRE2_EXTENDED;
+                break;
+            case 'u':
+                break;  // UTF-8 is always on.
             default:
                 return Error(location(51108),
                              fmt::format(" invalid flag in regex options: {}", option));
@@ -58,15 +66,21 @@ RegexScratch::~RegexScratch() = default;
 Result<Regex> Regex::compile(std::string_view pattern, std::string_view options) {
     TRY(const std::uint32_t flags, flags_of(options));
     if (pattern.find('\0') != std::string_view::npos) {
-        return Error(ErrorCode::bad_value, "Regular expression cannot contain an embedded null byte");
+        return Error(ErrorCode::bad_value,
+                     "Regular expression cannot contain an embedded null byte");
     }
     if (pattern.size() > pattern_bytes_max) {
-        return Error(location(51091), "Regular expression is invalid: regular expression is too large");
+        return Error(location(51091),
+                     "Regular expression is invalid: regular expression is too large");
     }
     int code = 0;
     PCRE2_SIZE offset = 0;
     pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()),
-                                         pattern.size(), flags, &code, &offset, nullptr);
+                                         pattern.size(),
+                                         flags,
+                                         &code,
+                                         &offset,
+                                         nullptr);
     if (compiled == nullptr) {
         char text[256];
         pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(text), sizeof text);
@@ -87,10 +101,13 @@ Result<Regex> Regex::compile(std::string_view pattern, std::string_view options)
 
 bool Regex::matches(std::string_view text, RegexScratch& scratch) const {
     if (!scratch.state_) scratch.state_ = std::make_unique<RegexScratch::State>();
-    const int found =
-        pcre2_match(static_cast<const pcre2_code*>(code_.get()),
-                    reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0,
-                    scratch.state_->data, scratch.state_->context);
+    const int found = pcre2_match(static_cast<const pcre2_code*>(code_.get()),
+                                  reinterpret_cast<PCRE2_SPTR>(text.data()),
+                                  text.size(),
+                                  0,
+                                  0,
+                                  scratch.state_->data,
+                                  scratch.state_->context);
     return found >= 0;
 }
 

@@ -43,17 +43,20 @@ bool is_multiple(const Value& value, const Value& divisor) {
 /// The first element equal to an earlier one; missing when all differ.
 Value duplicate_in(View array) {
     std::vector<Value> sorted;
-    for (const auto& element : array) sorted.push_back(element.value);
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const Value& a, const Value& b) { return bson::compare(a, b) < 0; });
+    for (const auto& element : array)
+        sorted.push_back(element.value);
+    std::stable_sort(sorted.begin(), sorted.end(), [](const Value& a, const Value& b) {
+        return bson::compare(a, b) < 0;
+    });
     const auto at = std::adjacent_find(sorted.begin(), sorted.end(), bson::equal);
     return at == sorted.end() ? Value() : *at;
 }
 
 bool is_additional(const Rule& rule, std::string_view name, RegexScratch& scratch) {
     if (std::find(rule.names.begin(), rule.names.end(), name) != rule.names.end()) return false;
-    return std::none_of(rule.patterns.begin(), rule.patterns.end(),
-                        [&](const Regex& regex) { return regex.matches(name, scratch); });
+    return std::none_of(rule.patterns.begin(), rule.patterns.end(), [&](const Regex& regex) {
+        return regex.matches(name, scratch);
+    });
 }
 
 bool holds_number(const Rule& rule, const Value& value) {
@@ -82,7 +85,8 @@ bool holds_array(const Rule& rule, const Value& value, RegexScratch& scratch) {
         if (rule.kind == Kind::additional_items) {
             if (rule.count < 0 || place < static_cast<std::size_t>(rule.count)) continue;
             if (rule.is_forbidden) return false;
-            if (!rule.schemas.empty() && !rule.schemas[0].holds(element.value, scratch)) return false;
+            if (!rule.schemas.empty() && !rule.schemas[0].holds(element.value, scratch))
+                return false;
             continue;
         }
         const std::size_t which = rule.is_one_schema ? 0 : place;
@@ -96,8 +100,9 @@ bool holds_array(const Rule& rule, const Value& value, RegexScratch& scratch) {
 bool holds_dependency(const NamedSchema& named, View object, RegexScratch& scratch) {
     if (!object.has(named.name)) return true;
     if (!named.has_names) return named.schema.holds(object.as_object_value(), scratch);
-    return std::all_of(named.names.begin(), named.names.end(),
-                       [&](const std::string& name) { return object.has(name); });
+    return std::all_of(named.names.begin(), named.names.end(), [&](const std::string& name) {
+        return object.has(name);
+    });
 }
 
 bool holds_object(const Rule& rule, const Value& value, RegexScratch& scratch) {
@@ -109,8 +114,9 @@ bool holds_object(const Rule& rule, const Value& value, RegexScratch& scratch) {
         case Kind::max_properties:
             return static_cast<std::int64_t>(object.count()) <= rule.count;
         case Kind::required:
-            return std::all_of(rule.names.begin(), rule.names.end(),
-                               [&](const std::string& name) { return object.has(name); });
+            return std::all_of(rule.names.begin(), rule.names.end(), [&](const std::string& name) {
+                return object.has(name);
+            });
         case Kind::dependencies:
             return std::all_of(rule.named.begin(), rule.named.end(), [&](const NamedSchema& named) {
                 return holds_dependency(named, object, scratch);
@@ -120,13 +126,15 @@ bool holds_object(const Rule& rule, const Value& value, RegexScratch& scratch) {
                 const Value at = object[named.name];
                 return at.is_missing() || named.schema.holds(at, scratch);
             });
-        default: break;
+        default:
+            break;
     }
     for (const auto& element : object) {
         if (rule.kind == Kind::additional_properties) {
             if (!is_additional(rule, element.name, scratch)) continue;
             if (rule.is_forbidden) return false;
-            if (!rule.schemas.empty() && !rule.schemas[0].holds(element.value, scratch)) return false;
+            if (!rule.schemas.empty() && !rule.schemas[0].holds(element.value, scratch))
+                return false;
             continue;
         }
         for (const NamedSchema& named : rule.named) {
@@ -149,25 +157,34 @@ void specified(const Rule& rule, bson::Builder& out) {
 
 std::string_view reason_of(Kind kind) {
     switch (kind) {
-        case Kind::type: return "type did not match";
-        case Kind::enumeration: return "value was not found in enum";
+        case Kind::type:
+            return "type did not match";
+        case Kind::enumeration:
+            return "value was not found in enum";
         case Kind::minimum:
-        case Kind::maximum: return "comparison failed";
-        case Kind::multiple_of: return "considered value is not a multiple of the specified value";
+        case Kind::maximum:
+            return "comparison failed";
+        case Kind::multiple_of:
+            return "considered value is not a multiple of the specified value";
         case Kind::min_length:
-        case Kind::max_length: return "specified string length was not satisfied";
-        case Kind::pattern: return "regular expression did not match";
+        case Kind::max_length:
+            return "specified string length was not satisfied";
+        case Kind::pattern:
+            return "regular expression did not match";
         case Kind::min_items:
-        case Kind::max_items: return "array did not match specified length";
-        case Kind::unique_items: return "found a duplicate item";
+        case Kind::max_items:
+            return "array did not match specified length";
+        case Kind::unique_items:
+            return "found a duplicate item";
         case Kind::min_properties:
-        case Kind::max_properties: return "specified number of properties was not satisfied";
-        default: return "";
+        case Kind::max_properties:
+            return "specified number of properties was not satisfied";
+        default:
+            return "";
     }
 }
 
-void describe_properties(const Rule& rule, View object, RegexScratch& scratch,
-                         bson::Builder& out) {
+void describe_properties(const Rule& rule, View object, RegexScratch& scratch, bson::Builder& out) {
     auto list = out.array("propertiesNotSatisfied");
     for (const NamedSchema& named : rule.named) {
         const Value at = object[named.name];
@@ -198,8 +215,7 @@ void describe_patterns(const Rule& rule, View object, RegexScratch& scratch, bso
     }
 }
 
-void describe_additional(const Rule& rule, View object, RegexScratch& scratch,
-                         bson::Builder& out) {
+void describe_additional(const Rule& rule, View object, RegexScratch& scratch, bson::Builder& out) {
     specified(rule, out);
     if (rule.is_forbidden) {
         auto list = out.array("additionalProperties");
@@ -244,7 +260,9 @@ void describe_items(const Rule& rule, View array, RegexScratch& scratch, bson::B
     }
 }
 
-void describe_schemas(const Rule& rule, const Value& value, RegexScratch& scratch,
+void describe_schemas(const Rule& rule,
+                      const Value& value,
+                      RegexScratch& scratch,
                       bson::Builder& out) {
     if (rule.kind == Kind::negation) {
         out.append("reason", "child expression matched");
@@ -257,7 +275,8 @@ void describe_schemas(const Rule& rule, const Value& value, RegexScratch& scratc
     if (rule.kind == Kind::one_of && matching.size() > 1) {
         out.append("reason", "more than one subschema matched");
         auto list = out.array("matchingSchemaIndexes");
-        for (const std::int32_t index : matching) list.append(index);
+        for (const std::int32_t index : matching)
+            list.append(index);
         return;
     }
     auto list = out.array("schemasNotSatisfied");
@@ -270,7 +289,9 @@ void describe_schemas(const Rule& rule, const Value& value, RegexScratch& scratc
     }
 }
 
-void describe_dependencies(const Rule& rule, View object, RegexScratch& scratch,
+void describe_dependencies(const Rule& rule,
+                           View object,
+                           RegexScratch& scratch,
                            bson::Builder& out) {
     auto list = out.array("failingDependencies");
     for (const NamedSchema& named : rule.named) {
@@ -293,7 +314,8 @@ void describe_dependencies(const Rule& rule, View object, RegexScratch& scratch,
 
 bool Rule::holds(const Value& value, RegexScratch& scratch) const {
     switch (kind) {
-        case Kind::type: return types.has(value.type());
+        case Kind::type:
+            return types.has(value.type());
         case Kind::enumeration: {
             const View list = operand.as_view();
             return std::any_of(list.begin(), list.end(), [&](const bson::Element& element) {
@@ -302,28 +324,34 @@ bool Rule::holds(const Value& value, RegexScratch& scratch) const {
         }
         case Kind::minimum:
         case Kind::maximum:
-        case Kind::multiple_of: return holds_number(*this, value);
-        case Kind::min_length: return !value.is_string() || length_of(value.as_string()) >= count;
-        case Kind::max_length: return !value.is_string() || length_of(value.as_string()) <= count;
+        case Kind::multiple_of:
+            return holds_number(*this, value);
+        case Kind::min_length:
+            return !value.is_string() || length_of(value.as_string()) >= count;
+        case Kind::max_length:
+            return !value.is_string() || length_of(value.as_string()) <= count;
         case Kind::pattern:
             return !value.is_string() || patterns[0].matches(value.as_string(), scratch);
         case Kind::min_items:
         case Kind::max_items:
         case Kind::unique_items:
         case Kind::items:
-        case Kind::additional_items: return holds_array(*this, value, scratch);
-        case Kind::negation: return !schemas[0].holds(value, scratch);
+        case Kind::additional_items:
+            return holds_array(*this, value, scratch);
+        case Kind::negation:
+            return !schemas[0].holds(value, scratch);
         case Kind::all_of:
         case Kind::any_of:
         case Kind::one_of: {
-            const auto count_held =
-                static_cast<std::size_t>(std::count_if(schemas.begin(), schemas.end(), [&](const Schema& schema) {
+            const auto count_held = static_cast<std::size_t>(
+                std::count_if(schemas.begin(), schemas.end(), [&](const Schema& schema) {
                     return schema.holds(value, scratch);
                 }));
             if (kind == Kind::all_of) return count_held == schemas.size();
             return kind == Kind::any_of ? count_held > 0 : count_held == 1;
         }
-        default: return holds_object(*this, value, scratch);
+        default:
+            return holds_object(*this, value, scratch);
     }
 }
 
@@ -344,12 +372,17 @@ void Rule::describe(const Value& value, RegexScratch& scratch, bson::ArrayBuilde
             describe_dependencies(*this, value.as_view(), scratch, entry);
             return;
         case Kind::items:
-        case Kind::additional_items: describe_items(*this, value.as_view(), scratch, entry); return;
+        case Kind::additional_items:
+            describe_items(*this, value.as_view(), scratch, entry);
+            return;
         case Kind::all_of:
         case Kind::any_of:
         case Kind::one_of:
-        case Kind::negation: describe_schemas(*this, value, scratch, entry); return;
-        default: break;
+        case Kind::negation:
+            describe_schemas(*this, value, scratch, entry);
+            return;
+        default:
+            break;
     }
     specified(*this, entry);
     if (kind == Kind::required) {
@@ -370,8 +403,8 @@ void Rule::describe(const Value& value, RegexScratch& scratch, bson::ArrayBuilde
 }
 
 bool Schema::holds(const Value& value, RegexScratch& scratch) const {
-    return std::all_of(rules.begin(), rules.end(),
-                       [&](const Rule& rule) { return rule.holds(value, scratch); });
+    return std::all_of(
+        rules.begin(), rules.end(), [&](const Rule& rule) { return rule.holds(value, scratch); });
 }
 
 void Schema::describe(const Value& value, RegexScratch& scratch, bson::ArrayBuilder& out) const {

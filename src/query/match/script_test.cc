@@ -13,14 +13,14 @@
 //   project {...}         optional query {...}, sortKey {...}; then doc lines
 //   diff {...}            then before {...} lines: what applying the diff gives
 //   compute {...}         then before {...} lines: the diff from before to the given document
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"

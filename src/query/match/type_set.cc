@@ -13,13 +13,16 @@ namespace {
 using bson::Type;
 
 constexpr std::array all_types{
-    Type::min_key,   Type::number_double, Type::string,    Type::object,     Type::array,
-    Type::binary,    Type::undefined,     Type::object_id, Type::boolean,    Type::date,
-    Type::null,      Type::regex,         Type::db_pointer, Type::code,      Type::symbol,
-    Type::code_with_scope, Type::int32,   Type::timestamp, Type::int64,      Type::decimal128,
+    Type::min_key,    Type::number_double, Type::string,    Type::object,
+    Type::array,      Type::binary,        Type::undefined, Type::object_id,
+    Type::boolean,    Type::date,          Type::null,      Type::regex,
+    Type::db_pointer, Type::code,          Type::symbol,    Type::code_with_scope,
+    Type::int32,      Type::timestamp,     Type::int64,     Type::decimal128,
     Type::max_key};
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 Status add_one(const bson::Value& operand, std::string_view name, TypeSet& set) {
     if (operand.is_string()) {

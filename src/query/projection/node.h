@@ -14,7 +14,7 @@ namespace tessera::query {
 
 struct ProjectionNode {
     enum class Kind : std::uint8_t {
-        inner,       // Children say what.
+        inner,  // Children say what.
         include,
         exclude,
         slice,
@@ -27,10 +27,10 @@ struct ProjectionNode {
 
     std::string name;
     Kind kind = Kind::inner;
-    std::vector<ProjectionNode> children;  // In the projection's order.
-    std::int64_t skip = 0;                 // slice; negative: from the end.
-    std::int64_t limit = 0;                // slice
-    std::unique_ptr<Filter> filter;        // element_match: over {name: element}.
+    std::vector<ProjectionNode> children;            // In the projection's order.
+    std::int64_t skip = 0;                           // slice; negative: from the end.
+    std::int64_t limit = 0;                          // slice
+    std::unique_ptr<Filter> filter;                  // element_match: over {name: element}.
     std::unique_ptr<CompiledExpression> expression;  // computed
 
     /// Whether this field is written after those the document has.

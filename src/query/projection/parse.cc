@@ -51,7 +51,9 @@ private:
 
 namespace {
 
-Error error(std::int32_t code, std::string reason) { return {location(code), std::move(reason)}; }
+Error error(std::int32_t code, std::string reason) {
+    return {location(code), std::move(reason)};
+}
 
 Status check_path(std::string_view dotted) {
     if (dotted.empty()) return error(40352, "FieldPath cannot be constructed with empty string");
@@ -62,9 +64,10 @@ Status check_path(std::string_view dotted) {
             return error(15998, "FieldPath field names may not be empty strings.");
         }
         if (part.name[0] == '$') {
-            return error(16410,
-                         "FieldPath field names may not start with '$'. Consider using $getField or "
-                         "$setField.");
+            return error(
+                16410,
+                "FieldPath field names may not start with '$'. Consider using $getField or "
+                "$setField.");
         }
     }
     return {};
@@ -81,8 +84,10 @@ Result<ProjectionNode*> ProjectionParser::add(const std::string& dotted, Kind ki
         const std::string& name = path[i].name;
         consumed += name.size() + 1;
         const bool is_last = i + 1 == path.size();
-        const auto at = std::find_if(node->children.begin(), node->children.end(),
-                                     [&](const ProjectionNode& child) { return child.name == name; });
+        const auto at = std::find_if(
+            node->children.begin(), node->children.end(), [&](const ProjectionNode& child) {
+                return child.name == name;
+            });
         if (at == node->children.end()) {
             ProjectionNode child;
             child.name = name;
@@ -93,8 +98,10 @@ Result<ProjectionNode*> ProjectionParser::add(const std::string& dotted, Kind ki
         }
         if (is_last) return error(31250, fmt::format("Path collision at {}", dotted));
         if (at->kind != Kind::inner) {
-            return error(31249, fmt::format("Path collision at {} remaining portion {}", dotted,
-                                            dotted.substr(consumed)));
+            return error(
+                31249,
+                fmt::format(
+                    "Path collision at {} remaining portion {}", dotted, dotted.substr(consumed)));
         }
         node = &*at;
     }
@@ -157,8 +164,9 @@ Status ProjectionParser::parse(View document) {
     projection_.is_inclusion_ = form_ == Form::inclusion;
     projection_.is_empty_ = document.is_empty();
     auto& children = projection_.root_->children;
-    const auto id = std::find_if(children.begin(), children.end(),
-                                 [](const ProjectionNode& child) { return child.name == "_id"; });
+    const auto id = std::find_if(children.begin(), children.end(), [](const ProjectionNode& child) {
+        return child.name == "_id";
+    });
     if (projection_.is_inclusion_) {
         if (id == children.end()) {
             ProjectionNode node;
@@ -194,15 +202,17 @@ Status ProjectionParser::parse_field(const std::string& path, const Value& value
     if (!value.is_object()) return compute(path, value);
     const View object = value.as_view();
     if (object.is_empty()) {
-        return error(51270, fmt::format("An empty sub-projection is not a valid value. Found empty "
-                                        "object at path {}",
-                                        path));
+        return error(51270,
+                     fmt::format("An empty sub-projection is not a valid value. Found empty "
+                                 "object at path {}",
+                                 path));
     }
     if (object.front().name.starts_with('$')) return parse_operator(path, object.front(), value);
     return parse_object(object, path, depth + 1);
 }
 
-Status ProjectionParser::parse_operator(const std::string& path, const Element& element,
+Status ProjectionParser::parse_operator(const std::string& path,
+                                        const Element& element,
                                         const Value& whole) {
     if (element.name == "$slice") return parse_slice(path, element.value, whole);
     if (element.name == "$elemMatch") return parse_element_match(path, element.value);
@@ -210,7 +220,8 @@ Status ProjectionParser::parse_operator(const std::string& path, const Element& 
     return compute(path, whole);
 }
 
-Status ProjectionParser::parse_slice(const std::string& path, const Value& operand,
+Status ProjectionParser::parse_slice(const std::string& path,
+                                     const Value& operand,
                                      const Value& whole) {
     std::int64_t skip = 0;
     std::int64_t limit = 0;
@@ -227,9 +238,10 @@ Status ProjectionParser::parse_slice(const std::string& path, const Value& opera
                operand.as_view().count() == 2) {
         const Value second = operand.as_view()["1"];
         if (!second.is_number() || second.to_int64() <= 0) {
-            return error(28724, fmt::format("First argument to $slice must be an array, but is of "
-                                            "type: {}",
-                                            bson::type_name(operand.as_view()["0"].type())));
+            return error(28724,
+                         fmt::format("First argument to $slice must be an array, but is of "
+                                     "type: {}",
+                                     bson::type_name(operand.as_view()["0"].type())));
         }
         skip = clamp(operand.as_view()["0"]);
         limit = clamp(second);
@@ -257,8 +269,9 @@ Status ProjectionParser::parse_slice(const std::string& path, const Value& opera
 
 Status ProjectionParser::parse_element_match(const std::string& path, const Value& operand) {
     if (!operand.is_object()) {
-        return error(31274, fmt::format("elemMatch: Invalid argument, object required, but got {}",
-                                        bson::type_name(operand.type())));
+        return error(31274,
+                     fmt::format("elemMatch: Invalid argument, object required, but got {}",
+                                 bson::type_name(operand.type())));
     }
     if (has_positional_) {
         return error(31255, "Cannot specify positional operator and $elemMatch.");
@@ -282,8 +295,7 @@ Status ProjectionParser::parse_element_match(const std::string& path, const Valu
 
 Status ProjectionParser::parse_meta(const std::string& path, const Value& operand) {
     if (!operand.is_string()) {
-        return Error(ErrorCode::type_mismatch,
-                     "Expression $meta: argument must be a string");
+        return Error(ErrorCode::type_mismatch, "Expression $meta: argument must be a string");
     }
     const std::string_view name = operand.as_string();
     Kind kind;
@@ -306,7 +318,8 @@ Status ProjectionParser::parse_meta(const std::string& path, const Value& operan
 Status ProjectionParser::parse_positional(const std::string& path, const Value& value) {
     const std::string array = path.size() > 2 ? path.substr(0, path.size() - 2) : std::string();
     if (!value.is_boolean() && !value.is_number()) {
-        return error(31271, "positional projection cannot be used with an expression or sub object");
+        return error(31271,
+                     "positional projection cannot be used with an expression or sub object");
     }
     if (!value.is_truthy()) {
         return error(31395, "positional projection cannot be used with exclusion");

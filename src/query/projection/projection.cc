@@ -15,21 +15,25 @@ using Kind = ProjectionNode::Kind;
 
 bool ProjectionNode::makes_fields() const {
     if (kind != Kind::inner) return is_appended();
-    return std::any_of(children.begin(), children.end(),
-                       [](const ProjectionNode& child) { return child.makes_fields(); });
+    return std::any_of(children.begin(), children.end(), [](const ProjectionNode& child) {
+        return child.makes_fields();
+    });
 }
 
 bool ProjectionNode::has_positional() const {
     if (kind == Kind::positional) return true;
-    return std::any_of(children.begin(), children.end(),
-                       [](const ProjectionNode& child) { return child.has_positional(); });
+    return std::any_of(children.begin(), children.end(), [](const ProjectionNode& child) {
+        return child.has_positional();
+    });
 }
 
 namespace {
 
 class Projector {
 public:
-    Projector(View document, const ProjectionInput& input, ProjectionContext& context,
+    Projector(View document,
+              const ProjectionInput& input,
+              ProjectionContext& context,
               bool is_inclusion)
         : document_(document), input_(input), context_(context), is_inclusion_(is_inclusion) {}
 
@@ -37,15 +41,23 @@ public:
     Status object(const ProjectionNode& node, View before, std::string& out);
 
 private:
-    Status field(const ProjectionNode& node, std::string_view name, const Value& value,
+    Status field(const ProjectionNode& node,
+                 std::string_view name,
+                 const Value& value,
                  std::string& out);
-    Status below(const ProjectionNode& node, std::string_view name, const Value& value,
+    Status below(const ProjectionNode& node,
+                 std::string_view name,
+                 const Value& value,
                  std::string& out);
     Status array(const ProjectionNode& node, View before, std::string& out);
-    Status positional(const ProjectionNode& node, std::string_view name, const Value& value,
+    Status positional(const ProjectionNode& node,
+                      std::string_view name,
+                      const Value& value,
                       std::string& out);
     Status appended(const ProjectionNode& node, std::string& out);
-    static void slice(const ProjectionNode& node, std::string_view name, const Value& value,
+    static void slice(const ProjectionNode& node,
+                      std::string_view name,
+                      const Value& value,
                       std::string& out);
 
     View document_;
@@ -61,7 +73,8 @@ Status Projector::object(const ProjectionNode& node, View before, std::string& o
     std::vector<bool> is_seen;
     for (const auto& element : before) {
         std::size_t i = 0;
-        while (i < children.size() && children[i].name != element.name) ++i;
+        while (i < children.size() && children[i].name != element.name)
+            ++i;
         if (i == children.size()) {
             if (!is_inclusion_) raw::put(out, element.name, element.value);
             continue;
@@ -88,18 +101,29 @@ Status Projector::object(const ProjectionNode& node, View before, std::string& o
     return {};
 }
 
-Status Projector::field(const ProjectionNode& node, std::string_view name, const Value& value,
+Status Projector::field(const ProjectionNode& node,
+                        std::string_view name,
+                        const Value& value,
                         std::string& out) {
     switch (node.kind) {
-        case Kind::include: raw::put(out, name, value); return {};
-        case Kind::exclude: return {};
-        case Kind::slice: slice(node, name, value, out); return {};
-        case Kind::positional: return positional(node, name, value, out);
-        default: return below(node, name, value, out);
+        case Kind::include:
+            raw::put(out, name, value);
+            return {};
+        case Kind::exclude:
+            return {};
+        case Kind::slice:
+            slice(node, name, value, out);
+            return {};
+        case Kind::positional:
+            return positional(node, name, value, out);
+        default:
+            return below(node, name, value, out);
     }
 }
 
-Status Projector::below(const ProjectionNode& node, std::string_view name, const Value& value,
+Status Projector::below(const ProjectionNode& node,
+                        std::string_view name,
+                        const Value& value,
                         std::string& out) {
     if (value.is_object()) {
         raw::put_header(out, Type::object, name);
@@ -134,8 +158,10 @@ Status Projector::array(const ProjectionNode& node, View before, std::string& ou
     return {};
 }
 
-Status Projector::positional(const ProjectionNode& node, std::string_view name,
-                             const Value& value, std::string& out) {
+Status Projector::positional(const ProjectionNode& node,
+                             std::string_view name,
+                             const Value& value,
+                             std::string& out) {
     if (!value.is_array() || is_position_used_) {
         raw::put(out, name, value);
         return {};
@@ -175,7 +201,8 @@ Status Projector::appended(const ProjectionNode& node, std::string& out) {
             if (!value.is_missing()) raw::put(out, node.name, value);
             return {};
         }
-        default: break;
+        default:
+            break;
     }
     TRY(const bool is_match, node.filter->matches(document_, context_.match));
     if (!is_match) return {};
@@ -192,7 +219,9 @@ Status Projector::appended(const ProjectionNode& node, std::string& out) {
     return {};
 }
 
-void Projector::slice(const ProjectionNode& node, std::string_view name, const Value& value,
+void Projector::slice(const ProjectionNode& node,
+                      std::string_view name,
+                      const Value& value,
                       std::string& out) {
     if (!value.is_array()) {
         raw::put(out, name, value);
@@ -212,7 +241,8 @@ void Projector::slice(const ProjectionNode& node, std::string_view name, const V
     raw::close(out, start);
 }
 
-void add_paths(const ProjectionNode& node, const std::string& prefix,
+void add_paths(const ProjectionNode& node,
+               const std::string& prefix,
                std::vector<std::string>& paths) {
     for (const ProjectionNode& child : node.children) {
         const std::string path = prefix.empty() ? child.name : prefix + "." + child.name;
@@ -228,7 +258,9 @@ void add_paths(const ProjectionNode& node, const std::string& prefix,
 
 }  // namespace
 
-Status Projection::apply(View document, const ProjectionInput& input, ProjectionContext& context,
+Status Projection::apply(View document,
+                         const ProjectionInput& input,
+                         ProjectionContext& context,
                          std::string& out) const {
     if (is_empty_) {
         out.append(document.bytes());
@@ -236,7 +268,8 @@ Status Projection::apply(View document, const ProjectionInput& input, Projection
     }
     if (context.arena.used() != 0) context.arena.clear();
     const std::size_t mark = out.size();
-    Status status = Projector(document, input, context, is_inclusion_).object(*root_, document, out);
+    Status status =
+        Projector(document, input, context, is_inclusion_).object(*root_, document, out);
     if (!status) out.resize(mark);
     return status;
 }

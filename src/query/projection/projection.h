@@ -62,7 +62,9 @@ public:
 
     /// Writes the projected document at the end of `out`. Fails when an expression does, or when
     /// a positional projection finds no matched element (51246); `out` is then as before.
-    Status apply(bson::View document, const ProjectionInput& input, ProjectionContext& context,
+    Status apply(bson::View document,
+                 const ProjectionInput& input,
+                 ProjectionContext& context,
                  std::string& out) const;
 
     /// Whether it changes nothing ({}).

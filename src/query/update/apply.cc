@@ -19,7 +19,9 @@ using Step = UpdateNode::Step;
 
 namespace {
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 /// Keeps the path of the walk, for messages.
 class PathScope {
@@ -44,8 +46,11 @@ void note_value(Change& change, Kind kind, Type type, std::size_t offset, const 
 
 }  // namespace
 
-UpdateApplier::UpdateApplier(const Update& update, const ApplyOptions& options,
-                             UpdateContext& context, View document, bool is_insert)
+UpdateApplier::UpdateApplier(const Update& update,
+                             const ApplyOptions& options,
+                             UpdateContext& context,
+                             View document,
+                             bool is_insert)
     : update_(update), options_(options), context_(context) {
     modifiers_.document = document;
     modifiers_.now = options.now;
@@ -71,15 +76,16 @@ Status UpdateApplier::run(View before, std::string& out, std::vector<Change>& ch
 Result<std::int32_t> UpdateApplier::index_of(const UpdateNode& child) const {
     if (child.step != Step::positional) return child.index;
     if (options_.matched_index < 0) {
-        return bad_value(
-            "The positional operator did not find the match needed from the query.");
+        return bad_value("The positional operator did not find the match needed from the query.");
     }
     return options_.matched_index;
 }
 
 // --- Objects -----------------------------------------------------------------------------------
 
-Status UpdateApplier::object(const UpdateNode& node, View before, std::string& out,
+Status UpdateApplier::object(const UpdateNode& node,
+                             View before,
+                             std::string& out,
                              std::vector<Change>& changes) {
     const std::size_t count = node.children.size();
     const std::size_t base = changes.size();
@@ -108,7 +114,8 @@ Status UpdateApplier::object(const UpdateNode& node, View before, std::string& o
     for (auto it = before.begin(); left > 0 && it != before.end(); ++it) {
         const std::string_view name = it->name;
         std::size_t i = 0;
-        while (i < count && (is_done[i] || changes[base + i].field() != name)) ++i;
+        while (i < count && (is_done[i] || changes[base + i].field() != name))
+            ++i;
         if (i == count) continue;
         is_done[i] = true;
         --left;
@@ -128,7 +135,8 @@ Status UpdateApplier::object(const UpdateNode& node, View before, std::string& o
 
 // --- One element -------------------------------------------------------------------------------
 
-Error UpdateApplier::not_viable(const UpdateNode& node, std::string_view name,
+Error UpdateApplier::not_viable(const UpdateNode& node,
+                                std::string_view name,
                                 const Value& old) const {
     std::string field = node.children.front()->name;
     for (const auto& child : node.children) {
@@ -137,12 +145,16 @@ Error UpdateApplier::not_viable(const UpdateNode& node, std::string_view name,
         if (child->step == Step::positional) field = std::to_string(options_.matched_index);
         break;
     }
-    return {ErrorCode::path_not_viable, fmt::format("Cannot create field '{}' in element {}", field,
-                                                    show_element(name, old))};
+    return {ErrorCode::path_not_viable,
+            fmt::format("Cannot create field '{}' in element {}", field, show_element(name, old))};
 }
 
-Status UpdateApplier::element(const UpdateNode& node, std::string_view name, const Value& old,
-                              bool is_in_array, std::string& out, Change& change) {
+Status UpdateApplier::element(const UpdateNode& node,
+                              std::string_view name,
+                              const Value& old,
+                              bool is_in_array,
+                              std::string& out,
+                              Change& change) {
     const PathScope scope(path_, name);
     if (node.is_leaf()) return leaf(*node.modifier, name, old, is_in_array, out, change);
     if (old.is_object() || old.is_array()) {
@@ -152,22 +164,25 @@ Status UpdateApplier::element(const UpdateNode& node, std::string_view name, con
             });
         if (old.is_object() && has_array_step) {
             return bad_value(fmt::format("Cannot apply array updates to non-array element {}: {}",
-                                         name, bson::to_json(old, bson::JsonMode::message)));
+                                         name,
+                                         bson::to_json(old, bson::JsonMode::message)));
         }
         raw::put_header(out, old.type(), name);
         change.is_array = old.is_array();
         TRY_OK(old.is_array() ? array(node, name, old.as_view(), out, change.below)
                               : object(node, old.as_view(), out, change.below));
         const bool is_changed =
-            std::any_of(change.below.begin(), change.below.end(),
-                        [](const Change& below) { return below.kind != Kind::none; });
+            std::any_of(change.below.begin(), change.below.end(), [](const Change& below) {
+                return below.kind != Kind::none;
+            });
         if (is_changed) change.kind = Kind::below;
         return {};
     }
     for (const auto& child : node.children) {
         if (child->step == Step::all || child->step == Step::filtered) {
             return bad_value(fmt::format("Cannot apply array updates to non-array element {}: {}",
-                                         name, bson::to_json(old, bson::JsonMode::message)));
+                                         name,
+                                         bson::to_json(old, bson::JsonMode::message)));
         }
         if (child->step == Step::positional) TRY_OK(index_of(*child));
     }
@@ -176,13 +191,18 @@ Status UpdateApplier::element(const UpdateNode& node, std::string_view name, con
     return {};
 }
 
-Status UpdateApplier::leaf(const Modifier& modifier, std::string_view name, const Value& old,
-                           bool is_in_array, std::string& out, Change& change) {
+Status UpdateApplier::leaf(const Modifier& modifier,
+                           std::string_view name,
+                           const Value& old,
+                           bool is_in_array,
+                           std::string& out,
+                           Change& change) {
     if (modifier.kind == ModifierKind::rename_to && is_in_array) {
         return bad_value(fmt::format(
             "The destination field cannot be an array element, '{}' in doc with {} has an array "
             "field called '{}'",
-            path(), show_id(modifiers_.document, false),
+            path(),
+            show_id(modifiers_.document, false),
             path_.size() > 1 ? path_[path_.size() - 2] : std::string_view()));
     }
     TRY(const Outcome outcome, run_modifier(modifier, old, std::string(name), modifiers_));
@@ -198,19 +218,27 @@ Status UpdateApplier::leaf(const Modifier& modifier, std::string_view name, cons
             raw::put_header(out, Type::null, name);  // Removing an element would move the others.
             if (!old.is_null()) note_value(change, Kind::updated, Type::null, out.size(), out);
             return {};
-        case Outcome::Kind::append: return append(outcome, name, old, out, change);
-        case Outcome::Kind::set: break;
+        case Outcome::Kind::append:
+            return append(outcome, name, old, out, change);
+        case Outcome::Kind::set:
+            break;
     }
     raw::put_header(out, outcome.value.type(), name);
     const std::size_t offset = out.size();
     out.append(outcome.value.bytes());
-    note_value(change, old.is_missing() ? Kind::inserted : Kind::updated, outcome.value.type(),
-               offset, out);
+    note_value(change,
+               old.is_missing() ? Kind::inserted : Kind::updated,
+               outcome.value.type(),
+               offset,
+               out);
     return {};
 }
 
-Status UpdateApplier::append(const Outcome& outcome, std::string_view name, const Value& old,
-                             std::string& out, Change& change) {
+Status UpdateApplier::append(const Outcome& outcome,
+                             std::string_view name,
+                             const Value& old,
+                             std::string& out,
+                             Change& change) {
     raw::put_header(out, Type::array, name);
     const std::size_t start = raw::open(out);
     const View array = old.as_view();
@@ -231,7 +259,9 @@ Status UpdateApplier::append(const Outcome& outcome, std::string_view name, cons
     return {};
 }
 
-Status UpdateApplier::create(const UpdateNode& node, std::string_view name, std::string& out,
+Status UpdateApplier::create(const UpdateNode& node,
+                             std::string_view name,
+                             std::string& out,
                              Change& change) {
     const PathScope scope(path_, name);
     if (node.is_leaf()) return leaf(*node.modifier, name, Value(), false, out, change);
@@ -249,8 +279,8 @@ Status UpdateApplier::create(const UpdateNode& node, std::string_view name, std:
     const std::size_t offset = out.size();
     std::vector<Change> below;
     TRY_OK(object(node, View(), out, below));
-    const bool is_made = std::any_of(below.begin(), below.end(),
-                                     [](const Change& c) { return c.kind != Kind::none; });
+    const bool is_made = std::any_of(
+        below.begin(), below.end(), [](const Change& c) { return c.kind != Kind::none; });
     if (!is_made) {
         out.resize(mark);
         return {};
@@ -287,8 +317,11 @@ Result<std::shared_ptr<const UpdateNode>> UpdateApplier::node_for(const UpdateNo
     return result;
 }
 
-Status UpdateApplier::array(const UpdateNode& node, std::string_view name, View before,
-                            std::string& out, std::vector<Change>& changes) {
+Status UpdateApplier::array(const UpdateNode& node,
+                            std::string_view name,
+                            View before,
+                            std::string& out,
+                            std::vector<Change>& changes) {
     const std::size_t start = raw::open(out);
     const char* copied = before.data() + 4;
     std::int32_t index = 0;
@@ -310,8 +343,11 @@ Status UpdateApplier::array(const UpdateNode& node, std::string_view name, View 
 }
 
 // Elements past the end: missing ones between are null.
-Status UpdateApplier::pad_and_create(const UpdateNode& node, std::size_t count,
-                                     std::string_view name, const Value& old, std::string& out,
+Status UpdateApplier::pad_and_create(const UpdateNode& node,
+                                     std::size_t count,
+                                     std::string_view name,
+                                     const Value& old,
+                                     std::string& out,
                                      std::vector<Change>& changes) {
     std::vector<std::pair<std::size_t, NodePointer>> wanted;
     for (const auto& child : node.children) {
@@ -322,12 +358,14 @@ Status UpdateApplier::pad_and_create(const UpdateNode& node, std::size_t count,
         if (index < 0) return not_viable(node, name, old);
         wanted.emplace_back(static_cast<std::size_t>(index), child);
     }
-    std::stable_sort(wanted.begin(), wanted.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::stable_sort(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) {
+        return a.first < b.first;
+    });
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         const auto& [index, child] = wanted[i];
         if (i > 0 && wanted[i - 1].first == index) {
-            TRY(auto merged, merge(wanted[i - 1].second, child, fmt::format("{}.{}", path(), index)));
+            TRY(auto merged,
+                merge(wanted[i - 1].second, child, fmt::format("{}.{}", path(), index)));
             ENSURE(merged != nullptr);
             return bad_value(fmt::format("Update created a conflict at '{}.{}'", path(), index));
         }
@@ -336,7 +374,8 @@ Status UpdateApplier::pad_and_create(const UpdateNode& node, std::size_t count,
         }
         const std::size_t mark = out.size();
         std::size_t next = count;
-        for (; next < index; ++next) raw::put_header(out, Type::null, raw::IndexName(next));
+        for (; next < index; ++next)
+            raw::put_header(out, Type::null, raw::IndexName(next));
         const std::string text = std::string(raw::IndexName(index));
         Change change;
         change.order = static_cast<std::uint32_t>(index);
@@ -361,7 +400,9 @@ Status UpdateApplier::pad_and_create(const UpdateNode& node, std::size_t count,
 
 namespace {
 
-void put_change(const Change& change, std::string_view prefix, const std::string& document,
+void put_change(const Change& change,
+                std::string_view prefix,
+                const std::string& document,
                 std::string& out) {
     out.push_back(static_cast<char>(change.type));
     out.append(prefix);
@@ -370,15 +411,15 @@ void put_change(const Change& change, std::string_view prefix, const std::string
     out.append(document, change.offset, change.size);
 }
 
-void write_array_diff(const std::vector<Change>& changes, const std::string& document,
+void write_array_diff(const std::vector<Change>& changes,
+                      const std::string& document,
                       std::string& out) {
     raw::put_header(out, Type::boolean, "a");
     out.push_back('\1');
     for (const Change& change : changes) {
         const raw::IndexName index(change.order);
         if (change.kind == Kind::below) {
-            raw::put_header(out, Type::object,
-                            std::string("s").append(index));
+            raw::put_header(out, Type::object, std::string("s").append(index));
             const std::size_t start = raw::open(out);
             if (change.is_array) {
                 write_array_diff(change.below, document, out);
@@ -394,7 +435,8 @@ void write_array_diff(const std::vector<Change>& changes, const std::string& doc
 
 }  // namespace
 
-void UpdateApplier::write_diff(const std::vector<Change>& changes, const std::string& document,
+void UpdateApplier::write_diff(const std::vector<Change>& changes,
+                               const std::string& document,
                                std::string& out) {
     const auto section = [&](Kind kind, std::string_view name) {
         std::size_t start = 0;

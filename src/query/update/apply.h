@@ -18,13 +18,13 @@ namespace tessera::query {
 struct Change {
     enum class Kind : std::uint8_t { none, updated, inserted, removed, below };
     Kind kind = Kind::none;
-    bool is_array = false;     // below: of an array's elements.
+    bool is_array = false;  // below: of an array's elements.
     bson::Type type = bson::Type::missing;
-    std::uint32_t order = 0;   // The update's order of fields; an array's: the index.
-    std::size_t offset = 0;    // Where its value's bytes start.
+    std::uint32_t order = 0;  // The update's order of fields; an array's: the index.
+    std::size_t offset = 0;   // Where its value's bytes start.
     std::size_t size = 0;
-    std::string_view name;     // Of a field; views the update, or the document before it.
-    std::string held_name;     // For a name made while applying.
+    std::string_view name;  // Of a field; views the update, or the document before it.
+    std::string held_name;  // For a name made while applying.
     std::vector<Change> below;
 
     std::string_view field() const { return held_name.empty() ? name : held_name; }
@@ -35,13 +35,17 @@ public:
     /// Elements an update may pad an array with.
     static constexpr std::size_t padding_max = 1'500'000;
 
-    UpdateApplier(const Update& update, const ApplyOptions& options, UpdateContext& context,
-                  bson::View document, bool is_insert);
+    UpdateApplier(const Update& update,
+                  const ApplyOptions& options,
+                  UpdateContext& context,
+                  bson::View document,
+                  bool is_insert);
 
     /// Writes the new document at the end of `out`; the changes come back in `changes`.
     Status run(bson::View before, std::string& out, std::vector<Change>& changes);
     /// Writes the sections of a diff.
-    static void write_diff(const std::vector<Change>& changes, const std::string& document,
+    static void write_diff(const std::vector<Change>& changes,
+                           const std::string& document,
                            std::string& out);
 
 private:
@@ -49,20 +53,40 @@ private:
     using View = bson::View;
     using NodePointer = std::shared_ptr<const UpdateNode>;
 
-    Status object(const UpdateNode& node, View before, std::string& out,
+    Status object(const UpdateNode& node,
+                  View before,
+                  std::string& out,
                   std::vector<Change>& changes);
-    Status array(const UpdateNode& node, std::string_view name, View before, std::string& out,
+    Status array(const UpdateNode& node,
+                 std::string_view name,
+                 View before,
+                 std::string& out,
                  std::vector<Change>& changes);
-    Status element(const UpdateNode& node, std::string_view name, const Value& old,
-                   bool is_in_array, std::string& out, Change& change);
-    Status leaf(const Modifier& modifier, std::string_view name, const Value& old, bool is_in_array,
-                std::string& out, Change& change);
-    Status append(const Outcome& outcome, std::string_view name, const Value& old, std::string& out,
+    Status element(const UpdateNode& node,
+                   std::string_view name,
+                   const Value& old,
+                   bool is_in_array,
+                   std::string& out,
+                   Change& change);
+    Status leaf(const Modifier& modifier,
+                std::string_view name,
+                const Value& old,
+                bool is_in_array,
+                std::string& out,
+                Change& change);
+    Status append(const Outcome& outcome,
+                  std::string_view name,
+                  const Value& old,
+                  std::string& out,
                   Change& change);
     /// Makes a field that is absent; leaves `change` at none when there is nothing to make.
     Status create(const UpdateNode& node, std::string_view name, std::string& out, Change& change);
-    Status pad_and_create(const UpdateNode& node, std::size_t count, std::string_view name,
-                          const Value& old, std::string& out, std::vector<Change>& changes);
+    Status pad_and_create(const UpdateNode& node,
+                          std::size_t count,
+                          std::string_view name,
+                          const Value& old,
+                          std::string& out,
+                          std::vector<Change>& changes);
     Result<NodePointer> node_for(const UpdateNode& node, std::int32_t index, const Value& value);
     /// The field's name or array index a component stands for here.
     Result<std::int32_t> index_of(const UpdateNode& child) const;

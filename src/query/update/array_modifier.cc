@@ -19,19 +19,23 @@ using bson::View;
 
 namespace {
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 std::vector<Value> elements_of(const Value& array) {
     std::vector<Value> result;
     if (!array.is_array()) return result;
-    for (const auto& element : array.as_view()) result.push_back(element.value);
+    for (const auto& element : array.as_view())
+        result.push_back(element.value);
     return result;
 }
 
 Outcome set_array(const std::vector<Value>& values, const Value& old, bson::Arena& arena) {
     std::string bytes;
     const std::size_t start = raw::open(bytes);
-    for (std::size_t i = 0; i < values.size(); ++i) raw::put(bytes, raw::IndexName(i), values[i]);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        raw::put(bytes, raw::IndexName(i), values[i]);
     raw::close(bytes, start);
     if (old.is_array() && old.bytes() == bytes) return {};
     return {Outcome::Kind::set, arena.make_array(View(bytes.data())), nullptr};
@@ -74,20 +78,23 @@ void slice_values(std::vector<Value>& values, std::int64_t slice) {
     }
 }
 
-Result<Outcome> run_push(const Modifier& modifier, const Value& old, const std::string& field,
+Result<Outcome> run_push(const Modifier& modifier,
+                         const Value& old,
+                         const std::string& field,
                          const ModifierContext& context) {
     if (!old.is_missing() && !old.is_array()) {
-        return bad_value(fmt::format(
-            "The field '{}' must be an array but is of type {} in document {}", field,
-            bson::type_name(old.type()), show_id(context.document)));
+        return bad_value(
+            fmt::format("The field '{}' must be an array but is of type {} in document {}",
+                        field,
+                        bson::type_name(old.type()),
+                        show_id(context.document)));
     }
     const bool is_plain = !modifier.slice && modifier.sort.is_missing();
     const std::vector<Value>& added = modifier.values;
     if (is_plain && old.is_array()) {
         if (added.empty()) return Outcome{};
-        const std::int64_t size = modifier.position
-                                      ? static_cast<std::int64_t>(old.as_view().count())
-                                      : 0;
+        const std::int64_t size =
+            modifier.position ? static_cast<std::int64_t>(old.as_view().count()) : 0;
         if (!modifier.position || *modifier.position >= size) {
             return Outcome{Outcome::Kind::append, {}, &added};
         }
@@ -102,12 +109,15 @@ Result<Outcome> run_push(const Modifier& modifier, const Value& old, const std::
     return set_array(values, old, *context.arena);
 }
 
-Result<Outcome> run_add_to_set(const Modifier& modifier, const Value& old,
-                               const std::string& field, const ModifierContext& context) {
+Result<Outcome> run_add_to_set(const Modifier& modifier,
+                               const Value& old,
+                               const std::string& field,
+                               const ModifierContext& context) {
     if (!old.is_missing() && !old.is_array()) {
         return bad_value(fmt::format(
             "Cannot apply $addToSet to non-array field. Field named '{}' has non-array type {}",
-            field, bson::type_name(old.type())));
+            field,
+            bson::type_name(old.type())));
     }
     std::vector<Value> values = elements_of(old);
     for (const Value& value : modifier.values) {
@@ -119,11 +129,14 @@ Result<Outcome> run_add_to_set(const Modifier& modifier, const Value& old,
     return set_array(values, old, *context.arena);
 }
 
-Result<Outcome> run_pop(const Modifier& modifier, const Value& old, const std::string& field,
+Result<Outcome> run_pop(const Modifier& modifier,
+                        const Value& old,
+                        const std::string& field,
                         const ModifierContext& context) {
     if (!old.is_array()) {
         return Error(ErrorCode::type_mismatch,
-                     fmt::format("Path '{}' contains an element of non-array type '{}'", field,
+                     fmt::format("Path '{}' contains an element of non-array type '{}'",
+                                 field,
                                  bson::type_name(old.type())));
     }
     std::vector<Value> values = elements_of(old);
@@ -136,11 +149,13 @@ Result<Outcome> run_pop(const Modifier& modifier, const Value& old, const std::s
     return set_array(values, old, *context.arena);
 }
 
-Result<bool> is_pulled(const Modifier& modifier, const Value& value,
+Result<bool> is_pulled(const Modifier& modifier,
+                       const Value& value,
                        const ModifierContext& context) {
     if (modifier.kind == ModifierKind::pull_all) {
-        return std::any_of(modifier.values.begin(), modifier.values.end(),
-                           [&](const Value& other) { return bson::equal(value, other); });
+        return std::any_of(modifier.values.begin(), modifier.values.end(), [&](const Value& other) {
+            return bson::equal(value, other);
+        });
     }
     if (!modifier.filter) return bson::equal(value, modifier.operand);
     if (!modifier.is_document_filter) return modifier.filter->matches_value(value, *context.match);
@@ -148,7 +163,8 @@ Result<bool> is_pulled(const Modifier& modifier, const Value& value,
     return modifier.filter->matches(value.as_view(), *context.match);
 }
 
-Result<Outcome> run_pull(const Modifier& modifier, const Value& old,
+Result<Outcome> run_pull(const Modifier& modifier,
+                         const Value& old,
                          const ModifierContext& context) {
     if (!old.is_array()) {
         return bad_value(
@@ -164,11 +180,15 @@ Result<Outcome> run_pull(const Modifier& modifier, const Value& old,
 
 }  // namespace
 
-Result<Outcome> run_array_modifier(const Modifier& modifier, const Value& old,
-                                   const std::string& field, const ModifierContext& context) {
+Result<Outcome> run_array_modifier(const Modifier& modifier,
+                                   const Value& old,
+                                   const std::string& field,
+                                   const ModifierContext& context) {
     switch (modifier.kind) {
-        case ModifierKind::push: return run_push(modifier, old, field, context);
-        case ModifierKind::add_to_set: return run_add_to_set(modifier, old, field, context);
+        case ModifierKind::push:
+            return run_push(modifier, old, field, context);
+        case ModifierKind::add_to_set:
+            return run_add_to_set(modifier, old, field, context);
         case ModifierKind::pop:
             if (old.is_missing()) return Outcome{};
             return run_pop(modifier, old, field, context);
@@ -176,7 +196,8 @@ Result<Outcome> run_array_modifier(const Modifier& modifier, const Value& old,
         case ModifierKind::pull_all:
             if (old.is_missing()) return Outcome{};
             return run_pull(modifier, old, context);
-        default: break;
+        default:
+            break;
     }
     ENSURE(false);
     return Outcome{};

@@ -2,8 +2,8 @@
 #include "query/update/diff.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include <fmt/format.h>
@@ -40,8 +40,11 @@ private:
         std::string inserted;
         std::string below;
     };
-    void change(std::string_view name, const Value& before, const Value& after,
-                std::string& updated, std::string& below);
+    void change(std::string_view name,
+                const Value& before,
+                const Value& after,
+                std::string& updated,
+                std::string& below);
     static void put_section(std::string& out, std::string_view name, const std::string& elements) {
         if (elements.empty()) return;
         raw::put_header(out, Type::object, name);
@@ -53,21 +56,26 @@ private:
 
 std::vector<Element> elements_of(View document) {
     std::vector<Element> result;
-    for (const auto& element : document) result.push_back(element);
+    for (const auto& element : document)
+        result.push_back(element);
     return result;
 }
 
 bool has_duplicates(const std::vector<Element>& elements) {
     std::vector<std::string_view> names;
     names.reserve(elements.size());
-    for (const auto& element : elements) names.push_back(element.name);
+    for (const auto& element : elements)
+        names.push_back(element.name);
     std::sort(names.begin(), names.end());
     return std::adjacent_find(names.begin(), names.end()) != names.end();
 }
 
 // A field of both: a diff below when that is smaller than the value, else the value.
-void DiffWriter::change(std::string_view name, const Value& before, const Value& after,
-                        std::string& updated, std::string& below) {
+void DiffWriter::change(std::string_view name,
+                        const Value& before,
+                        const Value& after,
+                        std::string& updated,
+                        std::string& below) {
     if (is_same(before, after)) return;
     const bool are_objects = before.is_object() && after.is_object();
     if (are_objects || (before.is_array() && after.is_array())) {
@@ -89,11 +97,12 @@ bool DiffWriter::document(View before, View after, std::string& out) {
     const std::vector<Element> old = elements_of(before);
     const std::vector<Element> now = elements_of(after);
     if (has_duplicates(old) || has_duplicates(now)) return false;
-    std::unordered_map<std::string_view, std::size_t> places;
+    std::map<std::string_view, std::size_t> places;
     const auto place_of = [&](std::string_view name, std::size_t from) {
         if (from < old.size() && old[from].name == name) return from;
         if (places.empty()) {
-            for (std::size_t i = 0; i < old.size(); ++i) places.emplace(old[i].name, i);
+            for (std::size_t i = 0; i < old.size(); ++i)
+                places.emplace(old[i].name, i);
         }
         const auto at = places.find(name);
         return at == places.end() || at->second < from ? old.size() : at->second;
@@ -118,7 +127,8 @@ bool DiffWriter::document(View before, View after, std::string& out) {
     }
     std::sort(appended.begin(), appended.end());
     for (std::size_t k = 0; k < old.size(); ++k) {
-        if (is_kept[k] || std::binary_search(appended.begin(), appended.end(), old[k].name)) continue;
+        if (is_kept[k] || std::binary_search(appended.begin(), appended.end(), old[k].name))
+            continue;
         raw::put_header(sections.removed, Type::boolean, old[k].name);
         sections.removed.push_back('\0');
     }
@@ -165,7 +175,8 @@ Status check_size(const std::string& out) {
     if (out.size() <= bson::internal_bytes_max) return {};
     return Error(ErrorCode::bson_object_too_large,
                  fmt::format("BSONObj size: {} is invalid. Size must be between 0 and {}(16MB)",
-                             out.size(), bson::internal_bytes_max));
+                             out.size(),
+                             bson::internal_bytes_max));
 }
 
 struct Entry {
@@ -225,12 +236,13 @@ private:
     Status below(std::string_view name, const Value& before, View diff, std::string& out);
 };
 
-bool is_array_diff(View diff) { return !diff.is_empty() && diff.front().name == "a"; }
+bool is_array_diff(View diff) {
+    return !diff.is_empty() && diff.front().name == "a";
+}
 
 // A diff of something that is no longer an object or array is skipped: a later entry of the same
 // oplog removes or replaces it again.
-Status DiffApplier::below(std::string_view name, const Value& before, View diff,
-                          std::string& out) {
+Status DiffApplier::below(std::string_view name, const Value& before, View diff, std::string& out) {
     const bool is_array = is_array_diff(diff);
     if ((is_array && !before.is_array()) || (!is_array && !before.is_object())) {
         raw::put(out, name, before);
@@ -244,7 +256,8 @@ Status DiffApplier::document(View before, View diff, std::string& out) {
     std::vector<Entry> entries;
     TRY_OK(read_document_diff(diff, entries));
     std::vector<std::size_t> sorted(entries.size());
-    for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
+    for (std::size_t i = 0; i < sorted.size(); ++i)
+        sorted[i] = i;
     const auto before_by_name = [&](std::size_t a, std::size_t b) {
         return entries[a].name < entries[b].name;
     };
@@ -256,8 +269,9 @@ Status DiffApplier::document(View before, View diff, std::string& out) {
     }
     const auto entry_of = [&](std::string_view name) -> Entry* {
         const auto at = std::lower_bound(
-            sorted.begin(), sorted.end(), name,
-            [&](std::size_t i, std::string_view wanted) { return entries[i].name < wanted; });
+            sorted.begin(), sorted.end(), name, [&](std::size_t i, std::string_view wanted) {
+                return entries[i].name < wanted;
+            });
         return at != sorted.end() && entries[*at].name == name ? &entries[*at] : nullptr;
     };
 
@@ -294,7 +308,8 @@ struct ArrayEntry {
     Value value;
 };
 
-Status read_array_diff(View diff, std::optional<std::size_t>& length,
+Status read_array_diff(View diff,
+                       std::optional<std::size_t>& length,
                        std::vector<ArrayEntry>& entries) {
     bool is_first = true;
     for (const auto& element : diff) {

@@ -12,7 +12,8 @@ namespace tessera::query {
 
 /// Both require numbers; nothing when an int64 overflows.
 std::optional<bson::Value> add(const bson::Value& one, const bson::Value& two, bson::Arena& arena);
-std::optional<bson::Value> multiply(const bson::Value& one, const bson::Value& two,
+std::optional<bson::Value> multiply(const bson::Value& one,
+                                    const bson::Value& two,
                                     bson::Arena& arena);
 
 }  // namespace tessera::query

@@ -19,7 +19,9 @@ using bson::View;
 
 namespace {
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 Error failed_to_parse(std::string reason) {
     return {ErrorCode::failed_to_parse, std::move(reason)};
 }
@@ -68,9 +70,11 @@ Status find_identifier(const Node& node, std::string& identifier) {
         return failed_to_parse(fmt::format(
             "Error parsing array filter :: caused by :: Expected a single top-level field name, "
             "found '{}' and '{}'",
-            identifier, name));
+            identifier,
+            name));
     }
-    for (const Node& child : node.children) TRY_OK(find_identifier(child, identifier));
+    for (const Node& child : node.children)
+        TRY_OK(find_identifier(child, identifier));
     return {};
 }
 
@@ -94,10 +98,12 @@ Status UpdateParser::parse_array_filters() {
     FilterOptions filter_options;
     for (const auto& element : options_.array_filters.as_view()) {
         if (!element.value.is_object()) {
-            return Error(ErrorCode::type_mismatch,
-                         fmt::format("BSON field 'update.updates.arrayFilters.{}' is the wrong type "
-                                     "'{}', expected type 'object'",
-                                     element.name, bson::type_name(element.value.type())));
+            return Error(
+                ErrorCode::type_mismatch,
+                fmt::format("BSON field 'update.updates.arrayFilters.{}' is the wrong type "
+                            "'{}', expected type 'object'",
+                            element.name,
+                            bson::type_name(element.value.type())));
         }
         auto filter = Filter::parse(element.value.as_view(), filter_options);
         if (!filter) {
@@ -130,7 +136,8 @@ Status UpdateParser::check_all_filters_used(View update) {
         if (filter.is_used) continue;
         return failed_to_parse(
             fmt::format("The array filter for identifier '{}' was not used in the update {}",
-                        filter.identifier, bson::to_json(update, bson::JsonMode::message)));
+                        filter.identifier,
+                        bson::to_json(update, bson::JsonMode::message)));
     }
     return {};
 }
@@ -139,12 +146,14 @@ Status UpdateParser::check_all_filters_used(View update) {
 
 Status UpdateParser::parse_operators(View update) {
     update_.root_ = std::make_shared<UpdateNode>();
-    for (const auto& element : update) TRY_OK(parse_operator(element));
+    for (const auto& element : update)
+        TRY_OK(parse_operator(element));
     return check_all_filters_used(update);
 }
 
 Status UpdateParser::parse_operator(const Element& element) {
-    const auto* const at = std::find_if(std::begin(modifiers), std::end(modifiers),
+    const auto* const at = std::find_if(std::begin(modifiers),
+                                        std::end(modifiers),
                                         [&](const auto& m) { return m.name == element.name; });
     if (at == std::end(modifiers)) {
         return failed_to_parse(
@@ -156,36 +165,44 @@ Status UpdateParser::parse_operator(const Element& element) {
         return failed_to_parse(
             fmt::format("Modifiers operate on fields but we found type {} instead. For example: "
                         "{{$mod: {{<field>: ...}}}} not {{{}: {}}}",
-                        bson::type_name(element.value.type()), element.name,
+                        bson::type_name(element.value.type()),
+                        element.name,
                         bson::to_json(element.value, bson::JsonMode::message)));
     }
-    for (const auto& field : element.value.as_view()) TRY_OK(parse_field(element.name, field));
+    for (const auto& field : element.value.as_view())
+        TRY_OK(parse_field(element.name, field));
     return {};
 }
 
 Status UpdateParser::parse_field(std::string_view name, const Element& field) {
-    const auto* const at = std::find_if(std::begin(modifiers), std::end(modifiers),
-                                        [&](const auto& m) { return m.name == name; });
+    const auto* const at = std::find_if(
+        std::begin(modifiers), std::end(modifiers), [&](const auto& m) { return m.name == name; });
     switch (at->kind) {
         case ModifierKind::increment:
-        case ModifierKind::multiply: return parse_arithmetic(at->kind, field);
-        case ModifierKind::current_date: return parse_current_date(field);
-        case ModifierKind::rename_to: return parse_rename(field);
-        case ModifierKind::bit: return parse_bit(field);
-        case ModifierKind::push: return parse_push(field);
-        case ModifierKind::add_to_set: return parse_add_to_set(field);
-        case ModifierKind::pull: return parse_pull(field);
+        case ModifierKind::multiply:
+            return parse_arithmetic(at->kind, field);
+        case ModifierKind::current_date:
+            return parse_current_date(field);
+        case ModifierKind::rename_to:
+            return parse_rename(field);
+        case ModifierKind::bit:
+            return parse_bit(field);
+        case ModifierKind::push:
+            return parse_push(field);
+        case ModifierKind::add_to_set:
+            return parse_add_to_set(field);
+        case ModifierKind::pull:
+            return parse_pull(field);
         case ModifierKind::pop: {
             const Value& side = field.value;
             if (!side.is_number()) {
-                return failed_to_parse(
-                    fmt::format("Expected a number in: {}: {}", field.name,
-                                bson::to_json(side, bson::JsonMode::message)));
+                return failed_to_parse(fmt::format("Expected a number in: {}: {}",
+                                                   field.name,
+                                                   bson::to_json(side, bson::JsonMode::message)));
             }
             if (!side.is_integral() || (side.to_int64() != 1 && side.to_int64() != -1)) {
-                return failed_to_parse(
-                    fmt::format("$pop expects 1 or -1, found: {}",
-                                bson::to_json(side, bson::JsonMode::message)));
+                return failed_to_parse(fmt::format("$pop expects 1 or -1, found: {}",
+                                                   bson::to_json(side, bson::JsonMode::message)));
             }
             return add_simple(at->kind, field);
         }
@@ -196,10 +213,12 @@ Status UpdateParser::parse_field(std::string_view name, const Element& field) {
                                 bson::type_name(field.value.type())));
             }
             auto modifier = make_modifier(at->kind);
-            for (const auto& entry : field.value.as_view()) modifier->values.push_back(entry.value);
+            for (const auto& entry : field.value.as_view())
+                modifier->values.push_back(entry.value);
             return add(field.name, std::move(modifier));
         }
-        default: return add_simple(at->kind, field);
+        default:
+            return add_simple(at->kind, field);
     }
 }
 
@@ -216,10 +235,11 @@ Status UpdateParser::parse_arithmetic(ModifierKind kind, const Element& field) {
 Status UpdateParser::parse_current_date(const Element& field) {
     if (field.value.is_boolean()) return add_simple(ModifierKind::current_date, field);
     if (!field.value.is_object()) {
-        return bad_value(fmt::format("{} is not valid type for $currentDate. Please use a boolean "
-                                     "('true') or a $type expression ({{$type: "
-                                     "'timestamp/date'}}).",
-                                     bson::type_name(field.value.type())));
+        return bad_value(
+            fmt::format("{} is not valid type for $currentDate. Please use a boolean "
+                        "('true') or a $type expression ({{$type: "
+                        "'timestamp/date'}}).",
+                        bson::type_name(field.value.type())));
     }
     std::optional<ModifierKind> kind;
     for (const auto& element : field.value.as_view()) {
@@ -252,8 +272,8 @@ Status UpdateParser::parse_rename(const Element& field) {
         return bad_value("The 'to' field for $rename cannot contain an embedded null byte");
     }
     if (from == to) {
-        return bad_value(
-            fmt::format("The source and target field for $rename must differ: {}: \"{}\"", from, to));
+        return bad_value(fmt::format(
+            "The source and target field for $rename must differ: {}: \"{}\"", from, to));
     }
     const auto is_below = [](std::string_view path, std::string_view above) {
         return path.size() > above.size() && path.starts_with(above) && path[above.size()] == '.';
@@ -261,7 +281,8 @@ Status UpdateParser::parse_rename(const Element& field) {
     if (is_below(from, to) || is_below(to, from)) {
         return bad_value(fmt::format(
             "The source and target field for $rename must not be on the same path: {}: \"{}\"",
-            from, to));
+            from,
+            to));
     }
     for (const std::string_view path : {from, to}) {
         if (path.find('$') == std::string_view::npos) continue;
@@ -269,7 +290,8 @@ Status UpdateParser::parse_rename(const Element& field) {
         for (const auto& part : split.parts()) {
             if (part.name != "$" && !part.name.starts_with("$[")) continue;
             return bad_value(fmt::format("The {} field for $rename may not be dynamic: {}",
-                                         path == from ? "source" : "destination", path));
+                                         path == from ? "source" : "destination",
+                                         path));
         }
     }
     auto removal = make_modifier(ModifierKind::unset);
@@ -281,10 +303,11 @@ Status UpdateParser::parse_rename(const Element& field) {
 
 Status UpdateParser::parse_bit(const Element& field) {
     if (!field.value.is_object()) {
-        return bad_value(fmt::format("The $bit modifier is not compatible with a {}. You must pass "
-                                     "in an embedded document: {{$bit: {{field: {{and/or/xor: "
-                                     "#}}}}}}",
-                                     bson::type_name(field.value.type())));
+        return bad_value(
+            fmt::format("The $bit modifier is not compatible with a {}. You must pass "
+                        "in an embedded document: {{$bit: {{field: {{and/or/xor: "
+                        "#}}}}}}",
+                        bson::type_name(field.value.type())));
     }
     if (field.value.as_view().is_empty()) {
         return bad_value(fmt::format(
@@ -293,16 +316,19 @@ Status UpdateParser::parse_bit(const Element& field) {
     }
     for (const auto& step : field.value.as_view()) {
         if (step.name != "and" && step.name != "or" && step.name != "xor") {
-            return bad_value(fmt::format("The $bit modifier only supports 'and', 'or', and 'xor', "
-                                         "not '{}' which is an unknown operator: {{{}: {}}}",
-                                         step.name, step.name,
-                                         bson::to_json(step.value, bson::JsonMode::message)));
+            return bad_value(
+                fmt::format("The $bit modifier only supports 'and', 'or', and 'xor', "
+                            "not '{}' which is an unknown operator: {{{}: {}}}",
+                            step.name,
+                            step.name,
+                            bson::to_json(step.value, bson::JsonMode::message)));
         }
         if (step.value.type() != Type::int32 && step.value.type() != Type::int64) {
             return bad_value(fmt::format(
                 "The $bit modifier field must be an Integer(32/64 bit); a '{}' is not supported "
                 "here: {{{}: {}}}",
-                bson::type_name(step.value.type()), step.name,
+                bson::type_name(step.value.type()),
+                step.name,
                 bson::to_json(step.value, bson::JsonMode::message)));
         }
     }
@@ -324,7 +350,8 @@ Status check_sort(const Value& sort) {
             "The $sort is invalid: use 1/-1 to sort the whole element, or {field:1/-1} to sort "
             "embedded fields");
     }
-    if (sort.as_view().is_empty()) return bad_value("The $sort pattern is empty when it should be a set of fields.");
+    if (sort.as_view().is_empty())
+        return bad_value("The $sort pattern is empty when it should be a set of fields.");
     for (const auto& key : sort.as_view()) {
         if (!is_direction(key.value)) {
             return bad_value("The $sort element value must be either 1 or -1");
@@ -336,8 +363,10 @@ Status check_sort(const Value& sort) {
 
 Result<std::int64_t> integer_clause(const Element& clause, std::string_view words) {
     if (clause.value.is_integral()) return clause.value.to_int64();
-    return bad_value(fmt::format("The value for {} must be an integer value{} {}", clause.name,
-                                 words, bson::type_name(clause.value.type())));
+    return bad_value(fmt::format("The value for {} must be an integer value{} {}",
+                                 clause.name,
+                                 words,
+                                 bson::type_name(clause.value.type())));
 }
 
 }  // namespace
@@ -392,7 +421,8 @@ Status UpdateParser::parse_add_to_set(const Element& field) {
         return bad_value(fmt::format("Found unexpected fields after $each in $addToSet: {}",
                                      bson::to_json(field.value, bson::JsonMode::message)));
     }
-    for (const auto& entry : list.as_view()) modifier->values.push_back(entry.value);
+    for (const auto& entry : list.as_view())
+        modifier->values.push_back(entry.value);
     return add(field.name, std::move(modifier));
 }
 
@@ -420,7 +450,8 @@ Status UpdateParser::parse_pull(const Element& field) {
 
 // --- Paths -------------------------------------------------------------------------------------
 
-Result<UpdateNode> UpdateParser::make_step(std::string_view name, std::string_view dotted,
+Result<UpdateNode> UpdateParser::make_step(std::string_view name,
+                                           std::string_view dotted,
                                            bool is_first) {
     UpdateNode node;
     node.name = name;
@@ -446,12 +477,14 @@ Result<UpdateNode> UpdateParser::make_step(std::string_view name, std::string_vi
         return Error(ErrorCode::dollar_prefixed_field_name,
                      fmt::format("The dollar ($) prefixed field '{}' in '{}' is not valid for "
                                  "storage.",
-                                 name, dotted));
+                                 name,
+                                 dotted));
     }
     if (is_first) {
-        return bad_value(fmt::format("Cannot have array filter identifier (i.e. '$[<id>]') element "
-                                     "in the first position in path '{}'",
-                                     dotted));
+        return bad_value(
+            fmt::format("Cannot have array filter identifier (i.e. '$[<id>]') element "
+                        "in the first position in path '{}'",
+                        dotted));
     }
     if (name == "$[]") {
         node.step = UpdateNode::Step::all;
@@ -466,8 +499,8 @@ Result<UpdateNode> UpdateParser::make_step(std::string_view name, std::string_vi
         node.filter = i;
         return node;
     }
-    return bad_value(fmt::format("No array filter found for identifier '{}' in path '{}'",
-                                 identifier, dotted));
+    return bad_value(
+        fmt::format("No array filter found for identifier '{}' in path '{}'", identifier, dotted));
 }
 
 Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modifier) {
@@ -477,11 +510,12 @@ Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modi
     const Path path(dotted);
     modifier->depth = path.size();
     TRY_OK(check_nesting(modifier->operand, path.size()));
-    for (const Value& value : modifier->values) TRY_OK(check_nesting(value, path.size() + 1));
+    for (const Value& value : modifier->values)
+        TRY_OK(check_nesting(value, path.size() + 1));
     const auto conflict = [&](std::string_view at) {
-        return Error(ErrorCode::conflicting_update_operators,
-                     fmt::format("Updating the path '{}' would create a conflict at '{}'", dotted,
-                                 at));
+        return Error(
+            ErrorCode::conflicting_update_operators,
+            fmt::format("Updating the path '{}' would create a conflict at '{}'", dotted, at));
     };
     UpdateNode* node = update_.root_.get();
     int positional_count = 0;
@@ -489,8 +523,8 @@ Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modi
     for (std::size_t i = 0; i < path.size(); ++i) {
         TRY(UpdateNode step, make_step(path[i].name, dotted, i == 0));
         if (step.step == UpdateNode::Step::positional && ++positional_count > 1) {
-            return bad_value(fmt::format(
-                "Too many positional (i.e. '$') elements found in path '{}'", dotted));
+            return bad_value(
+                fmt::format("Too many positional (i.e. '$') elements found in path '{}'", dotted));
         }
         if (i > 0) so_far.push_back('.');
         so_far.append(path[i].name);
@@ -507,7 +541,7 @@ Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modi
             at = node->children.insert(at, std::move(child));
         }
         // While parsing, nobody else holds the nodes.
-        node = const_cast<UpdateNode*>(at->get());  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+        node = const_cast<UpdateNode*>(at->get());  // NOLINT(cppcoreguidelines-pro-type-const-cast): ours alone.
     }
     update_.paths_.emplace_back(dotted);
     return {};
@@ -522,7 +556,8 @@ Status UpdateParser::check_replacement(View replacement) {
                      fmt::format("The dollar ($) prefixed field '{}' in '{}' is not allowed in the "
                                  "context of an update's replacement document. Consider using an "
                                  "aggregation pipeline with $replaceWith.",
-                                 element.name, element.name));
+                                 element.name,
+                                 element.name));
     }
     return {};
 }
@@ -534,13 +569,16 @@ Status UpdateParser::parse_pipeline(View pipeline) {
     for (const auto& stage : pipeline) {
         if (!stage.value.is_object() || stage.value.as_view().count() != 1) continue;
         const std::string_view name = stage.value.as_view().front().name;
-        constexpr std::string_view allowed[] = {"$set",     "$addFields",   "$unset",
-                                                "$project", "$replaceRoot", "$replaceWith"};
+        constexpr std::string_view allowed[] = {
+            "$set", "$addFields", "$unset", "$project", "$replaceRoot", "$replaceWith"};
         constexpr std::string_view forbidden[] = {
-            "$group",  "$match",      "$sort",   "$limit",   "$skip",   "$unwind", "$lookup",
-            "$facet",  "$count",      "$sample", "$merge",   "$out",    "$bucket", "$unionWith",
-            "$redact", "$bucketAuto", "$sortByCount", "$graphLookup", "$geoNear", "$collStats",
-            "$indexStats", "$setWindowFields", "$densify", "$fill", "$changeStream"};
+            "$group",       "$match",           "$sort",    "$limit",
+            "$skip",        "$unwind",          "$lookup",  "$facet",
+            "$count",       "$sample",          "$merge",   "$out",
+            "$bucket",      "$unionWith",       "$redact",  "$bucketAuto",
+            "$sortByCount", "$graphLookup",     "$geoNear", "$collStats",
+            "$indexStats",  "$setWindowFields", "$densify", "$fill",
+            "$changeStream"};
         if (std::find(std::begin(allowed), std::end(allowed), name) != std::end(allowed)) continue;
         if (std::find(std::begin(forbidden), std::end(forbidden), name) == std::end(forbidden)) {
             continue;  // Unknown to everybody: the compiler says so.

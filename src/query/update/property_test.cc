@@ -2,10 +2,10 @@
 //
 // Random documents and updates: the oplog entry of an update gives the updated document, a computed
 // diff does too, and applying either twice changes nothing more.
-#include <gtest/gtest.h>
-
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "bson/builder.h"
@@ -32,9 +32,19 @@ public:
     }
 
     Document update() {
-        static constexpr const char* operators[] = {
-            "$set", "$unset", "$inc", "$min", "$max", "$push", "$addToSet", "$pull", "$pop",
-            "$mul", "$pullAll", "$rename", "$bit"};
+        static constexpr const char* operators[] = {"$set",
+                                                    "$unset",
+                                                    "$inc",
+                                                    "$min",
+                                                    "$max",
+                                                    "$push",
+                                                    "$addToSet",
+                                                    "$pull",
+                                                    "$pop",
+                                                    "$mul",
+                                                    "$pullAll",
+                                                    "$rename",
+                                                    "$bit"};
         bson::Builder out;
         const auto first = random_.below(std::size(operators));
         const auto count = 1 + random_.below(2);
@@ -42,7 +52,8 @@ public:
             const std::string name = operators[(first + i * 5) % std::size(operators)];
             auto inner = out.object(name);
             const auto paths = 1 + random_.below(3);
-            for (std::uint64_t k = 0; k < paths; ++k) argument(name, inner);
+            for (std::uint64_t k = 0; k < paths; ++k)
+                argument(name, inner);
         }
         return std::move(out).finish();
     }
@@ -94,11 +105,21 @@ private:
     }
     void value(const std::string& at, bson::Builder& out, int depth) {
         switch (random_.below(depth > 0 ? 8 : 5)) {
-            case 0: out.append(at, static_cast<std::int32_t>(random_.below(4))); return;
-            case 1: out.append(at, static_cast<double>(random_.below(4))); return;
-            case 2: out.append(at, "text"); return;
-            case 3: out.append_null(at); return;
-            case 4: out.append(at, static_cast<std::int64_t>(random_.below(4))); return;
+            case 0:
+                out.append(at, static_cast<std::int32_t>(random_.below(4)));
+                return;
+            case 1:
+                out.append(at, static_cast<double>(random_.below(4)));
+                return;
+            case 2:
+                out.append(at, "text");
+                return;
+            case 3:
+                out.append_null(at);
+                return;
+            case 4:
+                out.append(at, static_cast<std::int64_t>(random_.below(4)));
+                return;
             case 5: {
                 auto inner = out.object(at);
                 fields(inner, depth - 1);
@@ -125,7 +146,9 @@ private:
     Random random_;
 };
 
-void expect_replays(const Document& before, const Document& entry, const Document& after,
+void expect_replays(const Document& before,
+                    const Document& entry,
+                    const Document& after,
                     const std::string& where) {
     auto once = apply_oplog_update(before, entry);
     ASSERT_TRUE(once) << where << once.error().to_string();
@@ -173,7 +196,9 @@ TEST(UpdateProperty, ComputedDiffsReplay) {
         entry.append("$v", 2);
         entry.append("diff", *diff.diff);
         const Document oplog = std::move(entry).finish();
-        expect_replays(before, oplog, after,
+        expect_replays(before,
+                       oplog,
+                       after,
                        "seed " + std::to_string(seed) + " " + bson::to_json(oplog) + " ");
         if (HasFatalFailure()) return;
     }

@@ -46,10 +46,10 @@ inline void copy(std::string& out, const char* from, const char* to) {
 class IndexName {
 public:
     explicit IndexName(std::size_t index) {
-        size_ = static_cast<std::size_t>(
-            std::to_chars(text_, text_ + sizeof text_, index).ptr - text_);
+        size_ =
+            static_cast<std::size_t>(std::to_chars(text_, text_ + sizeof text_, index).ptr - text_);
     }
-    operator std::string_view() const { return {text_, size_}; }  // NOLINT
+    operator std::string_view() const { return {text_, size_}; }  // NOLINT(google-explicit-constructor): a name.
 
 private:
     char text_[20];

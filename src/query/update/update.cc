@@ -42,7 +42,10 @@ Status check_size(View document) {
         return Error(ErrorCode::bson_object_too_large,
                      fmt::format("BSONObj size: {} (0x{:X}) is invalid. Size must be between 0 and "
                                  "{}(16MB) First element: {}: {}",
-                                 size, size, bson::internal_bytes_max, first.name,
+                                 size,
+                                 size,
+                                 bson::internal_bytes_max,
+                                 first.name,
                                  bson::to_json(first.value, bson::JsonMode::message)));
     }
     if (size > bson::document_bytes_max) {
@@ -71,7 +74,9 @@ Error altered(std::string_view path, const Value& after) {
     return {ErrorCode::immutable_field,
             fmt::format("After applying the update, the (immutable) field '{}' was found to have "
                         "been altered to {}: {}",
-                        path, path, bson::to_json(after, bson::JsonMode::message))};
+                        path,
+                        path,
+                        bson::to_json(after, bson::JsonMode::message))};
 }
 
 bson::Document wrap_diff(std::string diff_elements) {
@@ -132,7 +137,8 @@ bool UpdateResult::may_affect(std::string_view path) const {
     if (is_noop) return false;
     if (is_everything_changed) return true;
     const std::string_view top = path.substr(0, path.find('.'));
-    return std::any_of(changed_fields.begin(), changed_fields.end(),
+    return std::any_of(changed_fields.begin(),
+                       changed_fields.end(),
                        [top](const std::string& field) { return field == top; });
 }
 
@@ -175,7 +181,8 @@ Result<Update> Update::parse(const Value& update, const UpdateOptions& options) 
     return result;
 }
 
-Result<UpdateResult> Update::apply(View before, const ApplyOptions& options,
+Result<UpdateResult> Update::apply(View before,
+                                   const ApplyOptions& options,
                                    UpdateContext& context) const {
     if (form_ == UpdateForm::replacement) return replace(before, options);
     if (form_ == UpdateForm::pipeline) return transform(before, options);
@@ -202,10 +209,12 @@ Result<UpdateResult> Update::apply(View before, const ApplyOptions& options,
         return Error(ErrorCode::immutable_field,
                      fmt::format("Performing an update on the path '{}' would modify the immutable "
                                  "field '{}'",
-                                 *changed, immutable));
+                                 *changed,
+                                 immutable));
     };
     TRY_OK(check_immutable("_id"));
-    for (const std::string& path : options.immutable_paths) TRY_OK(check_immutable(path));
+    for (const std::string& path : options.immutable_paths)
+        TRY_OK(check_immutable(path));
     TRY_OK(check_size(after));
     if (options.wants_oplog) {
         std::string diff;
@@ -295,22 +304,24 @@ struct Equality {
 /// The equalities every match must satisfy: at the top and under $and.
 Status find_equalities(const Node& node, std::vector<Equality>& out) {
     if (node.kind == NodeKind::conjunction) {
-        for (const Node& child : node.children) TRY_OK(find_equalities(child, out));
+        for (const Node& child : node.children)
+            TRY_OK(find_equalities(child, out));
         return {};
     }
     if (node.kind != NodeKind::equal) return {};
     const std::string_view path = node.path.dotted();
     for (const Equality& other : out) {
         if (other.path == path) {
-            return Error(ErrorCode::not_single_value_field,
-                         fmt::format("cannot infer query fields to set, path '{}' is matched twice",
-                                     path));
+            return Error(
+                ErrorCode::not_single_value_field,
+                fmt::format("cannot infer query fields to set, path '{}' is matched twice", path));
         }
         if (overlaps(other.path, path)) {
             return Error(ErrorCode::not_single_value_field,
                          fmt::format("cannot infer query fields to set, both paths '{}' and '{}' "
                                      "are matched",
-                                     other.path, path));
+                                     other.path,
+                                     path));
         }
     }
     out.push_back({path, node.operand});
@@ -318,8 +329,11 @@ Status find_equalities(const Node& node, std::vector<Equality>& out) {
 }
 
 /// Builds a document of dotted paths; `equalities` is sorted by path.
-void put_equalities(const std::vector<Equality>& equalities, std::size_t from, std::size_t to,
-                    std::size_t depth, std::string& out) {
+void put_equalities(const std::vector<Equality>& equalities,
+                    std::size_t from,
+                    std::size_t to,
+                    std::size_t depth,
+                    std::string& out) {
     const std::size_t start = raw::open(out);
     const auto part = [&](std::size_t i) {
         const std::string_view rest = equalities[i].path.substr(depth);
@@ -328,7 +342,8 @@ void put_equalities(const std::vector<Equality>& equalities, std::size_t from, s
     for (std::size_t i = from; i < to;) {
         const std::string_view name = part(i);
         std::size_t end = i + 1;
-        while (end < to && part(end) == name) ++end;
+        while (end < to && part(end) == name)
+            ++end;
         if (equalities[i].path.size() == depth + name.size()) {
             raw::put(out, name, equalities[i].value);
         } else {
@@ -342,7 +357,8 @@ void put_equalities(const std::vector<Equality>& equalities, std::size_t from, s
 
 }  // namespace
 
-Result<bson::Document> Update::make_upsert(const Filter& query, const Value& new_id,
+Result<bson::Document> Update::make_upsert(const Filter& query,
+                                           const Value& new_id,
                                            const ApplyOptions& options,
                                            UpdateContext& context) const {
     std::vector<Equality> equalities;

@@ -57,10 +57,10 @@ struct ApplyOptions {
 };
 
 struct UpdateResult {
-    bool is_noop = true;   // Nothing changes; `after` and `oplog` are then empty.
+    bool is_noop = true;  // Nothing changes; `after` and `oplog` are then empty.
     bson::Document after;
     bson::Document oplog;  // {$v: 2, diff: {...}}, or the replacement document itself.
-    bool is_everything_changed = false;     // A replacement: any field may differ.
+    bool is_everything_changed = false;       // A replacement: any field may differ.
     std::vector<std::string> changed_fields;  // Top-level fields that differ, else.
 
     /// Whether an index on `path` may have to change.
@@ -90,12 +90,15 @@ public:
     const std::vector<std::string>& paths() const { return paths_; }
 
     /// Applies the update to a stored document.
-    Result<UpdateResult> apply(bson::View before, const ApplyOptions& options,
+    Result<UpdateResult> apply(bson::View before,
+                               const ApplyOptions& options,
                                UpdateContext& context) const;
     /// Builds the document an upsert inserts: the query's equalities, then this update with
     /// $setOnInsert. `new_id` becomes _id unless query or update gives one. _id comes first.
-    Result<bson::Document> make_upsert(const Filter& query, const bson::Value& new_id,
-                                       const ApplyOptions& options, UpdateContext& context) const;
+    Result<bson::Document> make_upsert(const Filter& query,
+                                       const bson::Value& new_id,
+                                       const ApplyOptions& options,
+                                       UpdateContext& context) const;
 
 private:
     friend class UpdateParser;
