@@ -541,7 +541,8 @@ Status UpdateParser::add(std::string_view dotted, std::shared_ptr<Modifier> modi
             at = node->children.insert(at, std::move(child));
         }
         // While parsing, nobody else holds the nodes.
-        node = const_cast<UpdateNode*>(at->get());  // NOLINT(cppcoreguidelines-pro-type-const-cast): ours alone.
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): no other holder.
+        node = const_cast<UpdateNode*>(at->get());
     }
     update_.paths_.emplace_back(dotted);
     return {};

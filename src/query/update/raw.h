@@ -49,7 +49,8 @@ public:
         size_ =
             static_cast<std::size_t>(std::to_chars(text_, text_ + sizeof text_, index).ptr - text_);
     }
-    operator std::string_view() const { return {text_, size_}; }  // NOLINT(google-explicit-constructor): a name.
+    // NOLINTNEXTLINE(google-explicit-constructor): a name is text.
+    operator std::string_view() const { return {text_, size_}; }
 
 private:
     char text_[20];
