@@ -36,7 +36,9 @@ if(TESSERA_CLANG_COROUTINES)
     target_compile_definitions(tessera_warnings INTERFACE
         __cpp_impl_coroutine=201902L BOOST_ASIO_HAS_CO_AWAIT BOOST_ASIO_HAS_STD_COROUTINE)
     target_compile_options(tessera_warnings INTERFACE
-        -Wno-builtin-macro-redefined -Wno-deprecated-experimental-coroutine)
+        -Wno-builtin-macro-redefined -Wno-deprecated-experimental-coroutine
+        # Not a part of g++'s -Wconversion.
+        -Wno-sign-conversion)
 endif()
 
 # WiredTiger, built from its source distribution by tools/setup/wiredtiger.sh into the cache.

@@ -41,8 +41,8 @@ function(program name)
     endforeach()
 endfunction()
 
-# fuzz_target(NAME DEPS a b CORPUS dir) makes NAME.cc a libFuzzer program bin/NAME where TESSERA_FUZZ
-# is on, and elsewhere a test, fuzz.NAME, that replays every file of the corpus once.
+# fuzz_target(NAME DEPS a b CORPUS dir) makes NAME.cc a libFuzzer program bin/NAME where
+# TESSERA_FUZZ is on, and elsewhere a test, fuzz.NAME, that replays every file of the corpus once.
 function(fuzz_target name)
     cmake_parse_arguments(arg "" "CORPUS" "DEPS;LIBRARIES" ${ARGN})
     if(TESSERA_FUZZ)
