@@ -46,7 +46,7 @@ private:
     std::string app_name_;
 };
 
-class Operation {
+class Operation : public std::enable_shared_from_this<Operation> {
 public:
     Operation(std::int64_t its_id, std::shared_ptr<ClientInfo> its_client, Instant now, WallTime wall)
         : id(its_id), client(std::move(its_client)), started(now), started_wall(wall) {}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every command there is, in one sorted table. No registration at start-up: a command that is not
+// listed here does not exist.
+#include <algorithm>
+
+#include "commands/aggregate_command.h"
+#include "commands/catalog_commands.h"
+#include "commands/command.h"
+#include "commands/count_distinct.h"
+#include "commands/cursor_commands.h"
+#include "commands/ddl_commands.h"
+#include "commands/diagnostic_commands.h"
+#include "commands/explain_command.h"
+#include "commands/find_command.h"
+#include "commands/hello.h"
+#include "commands/info_commands.h"
+#include "commands/replication_commands.h"
+#include "commands/session_commands.h"
+#include "commands/write_commands.h"
+
+namespace tessera::commands {
+namespace {
+
+template <std::size_t n>
+void add(std::vector<const Command*>& table, const std::array<Command, n>& commands) {
+    for (const Command& command : commands) table.push_back(&command);
+}
+
+std::vector<const Command*> make_table() {
+    std::vector<const Command*> table = {
+        &aggregate_command,       &count_command,
+        &delete_command,          &distinct_command,
+        &explain_command,         &find_and_modify_command,
+        &find_and_modify_lower_command, &find_documents_command,
+        &hello_command,           &insert_command,
+        &is_master_command,       &is_master_lower_command,
+        &update_command,
+    };
+    add(table, catalog_commands);
+    add(table, cursor_commands);
+    add(table, ddl_commands);
+    add(table, diagnostic_commands);
+    add(table, info_commands);
+    add(table, replication_commands);
+    add(table, session_commands);
+    std::sort(table.begin(), table.end(),
+              [](const Command* one, const Command* two) { return one->name < two->name; });
+    return table;
+}
+
+const std::vector<const Command*>& table() {
+    static const std::vector<const Command*> sorted = make_table();
+    return sorted;
+}
+
+}  // namespace
+
+const Command* find_command(std::string_view name) {
+    const auto found = std::lower_bound(
+        table().begin(), table().end(), name,
+        [](const Command* command, std::string_view wanted) { return command->name < wanted; });
+    return found != table().end() && (*found)->name == name ? *found : nullptr;
+}
+
+std::vector<const Command*> all_commands() { return table(); }
+
+}  // namespace tessera::commands
