@@ -16,9 +16,9 @@ using Kind = PlanNode::Kind;
 namespace {
 
 template <class Visit>
-void visit_stages(const Stage& stage, const Visit& visit) {
+void visit_stages(const PlanStage& stage, const Visit& visit) {
     visit(stage);
-    for (const StagePtr& child : stage.children())
+    for (const PlanStagePtr& child : stage.children())
         visit_stages(*child, visit);
 }
 
@@ -91,15 +91,15 @@ Status Executor::try_candidates() {
 
 void Executor::step_trial(Candidate& candidate) {
     Row row;
-    const Result<Step> step = candidate.root->step(row);
+    const Result<StepResult> step = candidate.root->step(row);
     ++candidate.trial_works;
     if (!step) {
         candidate.has_failed = true;
         failure_ = step.error();
         return;
     }
-    if (*step == Step::eof) candidate.is_eof = true;
-    if (*step != Step::advanced) return;
+    if (*step == StepResult::eof) candidate.is_eof = true;
+    if (*step != StepResult::advanced) return;
     candidate.results.emplace_back(
         row.id, row.has_document ? bson::Document(row.document) : bson::Document());
 }
@@ -126,7 +126,7 @@ void Executor::choose() {
     }
 }
 
-Result<Step> Executor::step() {
+Result<StepResult> Executor::step() {
     if (++steps_ % steps_per_check == 0 && interrupt_ != nullptr) TRY_OK(interrupt_->check());
     return candidates_[0].root->step(row_);
 }
@@ -151,11 +151,11 @@ Result<bool> Executor::next() {
             failure_ = step.error();
             return step.error();
         }
-        if (*step == Step::advanced) {
+        if (*step == StepResult::advanced) {
             ++returned_;
             return true;
         }
-        if (*step == Step::eof) {
+        if (*step == StepResult::eof) {
             is_eof_ = true;
             row_ = {};
             return false;
@@ -220,7 +220,7 @@ std::uint64_t Executor::keys_examined() const {
     std::uint64_t result = 0;
     if (candidates_.empty()) return result;
     visit_stages(*candidates_[0].root,
-                 [&](const Stage& stage) { result += stage.stats().keys_examined; });
+                 [&](const PlanStage& stage) { result += stage.stats().keys_examined; });
     return result;
 }
 
@@ -228,7 +228,7 @@ std::uint64_t Executor::docs_examined() const {
     std::uint64_t result = 0;
     if (candidates_.empty()) return result;
     visit_stages(*candidates_[0].root,
-                 [&](const Stage& stage) { result += stage.stats().docs_examined; });
+                 [&](const PlanStage& stage) { result += stage.stats().docs_examined; });
     return result;
 }
 

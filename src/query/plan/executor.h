@@ -11,8 +11,9 @@
 //     }
 //
 // Between batches of a cursor: save_state() before the transaction ends, restore_state() in the
-// next one. The executor projects nothing: see ProjectionNeeds. Whoever writes to what it reads
-// must expect to be given a document again whose index keys moved ahead of the scan.
+// next one. The executor projects nothing (see ProjectionNeeds), and a filter that an index has
+// settled is not asked again: for positional projections match the document anew. Whoever writes to
+// what it reads must expect to be given a document again whose index keys moved ahead of the scan.
 #pragma once
 
 #include <deque>
@@ -79,7 +80,7 @@ public:
 private:
     struct Candidate {
         PlanNodePtr plan;
-        StagePtr root;
+        PlanStagePtr root;
         std::vector<std::pair<bson::RecordId, bson::Document>> results;  // Of the trial.
         bool is_eof = false;
         bool has_failed = false;
@@ -90,7 +91,7 @@ private:
     Status try_candidates();
     void step_trial(Candidate& candidate);
     void choose();
-    Result<Step> step();
+    Result<StepResult> step();
     Status check_plan_holds() const;
 
     Namespace ns_;

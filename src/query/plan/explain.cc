@@ -187,7 +187,7 @@ void append_detail_stats(bson::Builder& out, const PlanNode& node, const StageSt
 }
 
 /// Writes a node and what is below it; `stage` has its numbers, or is null.
-void append_node(bson::Builder& out, const PlanNode& node, const Stage* stage) {
+void append_node(bson::Builder& out, const PlanNode& node, const PlanStage* stage) {
     out.append("stage", stage_name(node));
     append_filter(out, node);
     if (stage != nullptr) append_common_stats(out, stage->stats());
@@ -311,7 +311,7 @@ void explain_plan(bson::Builder& out,
     }
 }
 
-void explain_stats(bson::Builder& out, const ExecutionSummary& summary, const Stage& root) {
+void explain_stats(bson::Builder& out, const ExecutionSummary& summary, const PlanStage& root) {
     out.append("executionSuccess", summary.is_success);
     if (!summary.is_success) {
         out.append("errorMessage", summary.error_message).append("errorCode", summary.error_code);
@@ -324,7 +324,10 @@ void explain_stats(bson::Builder& out, const ExecutionSummary& summary, const St
     append_node(stages, root.node(), &root);
 }
 
-void explain_trial(bson::Builder& out, const Stage& root, std::uint64_t returned, double score) {
+void explain_trial(bson::Builder& out,
+                   const PlanStage& root,
+                   std::uint64_t returned,
+                   double score) {
     out.append_integer("nReturned", static_cast<std::int64_t>(returned));
     out.append("executionTimeMillisEstimate", 0);
     out.append("score", score);

@@ -33,9 +33,9 @@ struct ExecutionSummary {
     std::uint64_t docs_examined = 0;
 };
 /// Fills the object "executionStats".
-void explain_stats(bson::Builder& out, const ExecutionSummary& summary, const Stage& root);
+void explain_stats(bson::Builder& out, const ExecutionSummary& summary, const PlanStage& root);
 /// Fills an element of "allPlansExecution".
-void explain_trial(bson::Builder& out, const Stage& root, std::uint64_t returned, double score);
+void explain_trial(bson::Builder& out, const PlanStage& root, std::uint64_t returned, double score);
 
 /// Adds a plan's tree: {stage: ..., inputStage: ...}, without statistics.
 void append_plan(bson::Builder& out, const PlanNode& node);

@@ -11,72 +11,73 @@ namespace tessera::query {
 
 namespace {
 
-class Fetch final : public Stage {
+class Fetch final : public PlanStage {
 public:
     Fetch(ExecutionContext& context, const PlanNode& node)
-        : Stage(context, node), residual_(context.request->filter, node.filter) {}
+        : PlanStage(context, node), residual_(context.request->filter, node.filter) {}
 
 protected:
-    Result<Step> work(Row& row) override {
-        TRY(const Step step, child().step(row));
-        if (step != Step::advanced) return step;
+    Result<StepResult> work(Row& row) override {
+        TRY(const StepResult step, child().step(row));
+        if (step != StepResult::advanced) return step;
         if (row.has_document) {
             ++stats_.already_has_document;
         } else {
             TRY(const bool is_there, fetch_document(row));
-            if (!is_there) return Step::need_time;
+            if (!is_there) return StepResult::need_time;
         }
         TRY(const bool is_match, residual_.matches(row.document, context_.match));
-        return is_match ? Step::advanced : Step::need_time;
+        return is_match ? StepResult::advanced : StepResult::need_time;
     }
 
 private:
     Residual residual_;
 };
 
-class Ownership final : public Stage {
+class Ownership final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
-        TRY(const Step step, child().step(row));
-        if (step != Step::advanced) return step;
+    Result<StepResult> work(Row& row) override {
+        TRY(const StepResult step, child().step(row));
+        if (step != StepResult::advanced) return step;
         if (!row.has_document) {
             TRY(const bool is_there, fetch_document(row));
-            if (!is_there) return Step::need_time;
+            if (!is_there) return StepResult::need_time;
         }
-        return context_.request->ownership->owns(row.document) ? Step::advanced : Step::need_time;
+        return context_.request->ownership->owns(row.document) ? StepResult::advanced
+                                                               : StepResult::need_time;
     }
 };
 
-class Skip final : public Stage {
+class Skip final : public PlanStage {
 public:
     Skip(ExecutionContext& context, const PlanNode& node)
-        : Stage(context, node), left_(node.amount) {}
+        : PlanStage(context, node), left_(node.amount) {}
 
 protected:
-    Result<Step> work(Row& row) override {
-        TRY(const Step step, child().step(row));
-        if (step != Step::advanced || left_ == 0) return step;
+    Result<StepResult> work(Row& row) override {
+        TRY(const StepResult step, child().step(row));
+        if (step != StepResult::advanced || left_ == 0) return step;
         --left_;
-        return Step::need_time;
+        return StepResult::need_time;
     }
 
 private:
     std::int64_t left_;
 };
 
-class Limit final : public Stage {
+class Limit final : public PlanStage {
 public:
     Limit(ExecutionContext& context, const PlanNode& node)
-        : Stage(context, node), left_(node.amount) {}
+        : PlanStage(context, node), left_(node.amount) {}
 
 protected:
-    Result<Step> work(Row& row) override {
-        if (left_ == 0) return Step::eof;
-        TRY(const Step step, child().step(row));
-        if (step == Step::advanced) --left_;
+    Result<StepResult> work(Row& row) override {
+        if (left_ == 0) return StepResult::eof;
+        TRY(const StepResult step, child().step(row));
+        if (step == StepResult::advanced) --left_;
         return step;
     }
 
@@ -85,21 +86,21 @@ private:
 };
 
 /// Passes documents on for the caller to project; a covered one makes them from index keys.
-class Projection final : public Stage {
+class ProjectionStage final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
-        TRY(const Step step, child().step(row));
-        if (step != Step::advanced || !node_.is_covered || row.has_document) return step;
+    Result<StepResult> work(Row& row) override {
+        TRY(const StepResult step, child().step(row));
+        if (step != StepResult::advanced || !node_.is_covered || row.has_document) return step;
         if (!key_document_) key_document_.emplace(*row.index, paths());
         TRY(row.document, key_document_->make(row));
         row.has_document = true;
         if (!key_document_->has_null()) return step;
         // In the index null also stands for absent; only the document tells.
         TRY(const bool is_there, fetch_document(row));
-        return is_there ? Step::advanced : Step::need_time;
+        return is_there ? StepResult::advanced : StepResult::need_time;
     }
 
 private:
@@ -117,23 +118,23 @@ private:
 };
 
 /// The rows of all children, one child after the other, each RecordId once.
-class Disjunction final : public Stage {
+class Disjunction final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
-        if (at_ == children_.size()) return Step::eof;
-        TRY(const Step step, children_[at_]->step(row));
-        if (step == Step::eof) {
+    Result<StepResult> work(Row& row) override {
+        if (at_ == children_.size()) return StepResult::eof;
+        TRY(const StepResult step, children_[at_]->step(row));
+        if (step == StepResult::eof) {
             ++at_;
-            return at_ == children_.size() ? Step::eof : Step::need_time;
+            return at_ == children_.size() ? StepResult::eof : StepResult::need_time;
         }
-        if (step != Step::advanced) return step;
+        if (step != StepResult::advanced) return step;
         ++stats_.dups_tested;
         if (!seen_.insert(row.id.value).second) {
             ++stats_.dups_dropped;
-            return Step::need_time;
+            return StepResult::need_time;
         }
         if (seen_.size() > record_ids_max) {
             return Error(ErrorCode::exceeded_memory_limit,
@@ -149,7 +150,7 @@ private:
 
 }  // namespace
 
-StagePtr make_flow_stage(ExecutionContext& context, const PlanNode& node) {
+PlanStagePtr make_flow_stage(ExecutionContext& context, const PlanNode& node) {
     switch (node.kind) {
         case PlanNode::Kind::fetch:
             return std::make_unique<Fetch>(context, node);
@@ -160,7 +161,7 @@ StagePtr make_flow_stage(ExecutionContext& context, const PlanNode& node) {
         case PlanNode::Kind::limit:
             return std::make_unique<Limit>(context, node);
         case PlanNode::Kind::projection:
-            return std::make_unique<Projection>(context, node);
+            return std::make_unique<ProjectionStage>(context, node);
         case PlanNode::Kind::disjunction:
             return std::make_unique<Disjunction>(context, node);
         default:

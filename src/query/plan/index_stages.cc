@@ -17,10 +17,10 @@ IndexRange make_range(const PlanNode& node) {
     return {node.bounds, node.index->ordering, node.is_forward};
 }
 
-class IndexScan : public Stage {
+class IndexScan : public PlanStage {
 public:
     IndexScan(ExecutionContext& context, const PlanNode& node)
-        : Stage(context, node),
+        : PlanStage(context, node),
           range_(make_range(node)),
           residual_(context.request->filter, node.filter),
           drops_duplicates_(node.is_multikey()) {
@@ -28,8 +28,8 @@ public:
     }
 
 protected:
-    Result<Step> work(Row& row) override {
-        if (is_done_) return Step::eof;
+    Result<StepResult> work(Row& row) override {
+        if (is_done_) return StepResult::eof;
         TRY(const bool has_entry, move());
         if (!has_entry) return end();
         const IndexEntry entry =
@@ -43,7 +43,7 @@ protected:
                                                         : range_.target() < entry.fields;
                 ENSURE(is_onward);
                 target_ = range_.target();
-                return Step::need_time;
+                return StepResult::need_time;
             }
             case IndexRange::Verdict::inside:
                 break;
@@ -57,23 +57,23 @@ protected:
         return judge(row);
     }
 
-    virtual Result<Step> judge(Row& row) {
+    virtual Result<StepResult> judge(Row& row) {
         if (key_document_) {
             TRY(const bson::View document, key_document_->make(row));
             TRY(const bool is_match, residual_.matches(document, context_.match));
-            if (!is_match) return Step::need_time;
+            if (!is_match) return StepResult::need_time;
         }
-        if (!drops_duplicates_) return Step::advanced;
+        if (!drops_duplicates_) return StepResult::advanced;
         ++stats_.dups_tested;
         if (seen_.insert(row.id.value).second) {
             if (seen_.size() > record_ids_max) {
                 return Error(ErrorCode::exceeded_memory_limit,
                              "too many documents to drop duplicates of an index scan");
             }
-            return Step::advanced;
+            return StepResult::advanced;
         }
         ++stats_.dups_dropped;
-        return Step::need_time;
+        return StepResult::need_time;
     }
 
     void save_own() override {
@@ -100,9 +100,9 @@ private:
         return none;
     }
 
-    Result<Step> end() {
+    Result<StepResult> end() {
         is_done_ = true;
-        return Step::eof;
+        return StepResult::eof;
     }
 
     Result<bool> move() {
@@ -138,7 +138,7 @@ public:
     using IndexScan::IndexScan;
 
 protected:
-    Result<Step> judge(Row& row) override {
+    Result<StepResult> judge(Row& row) override {
         std::size_t length = 0;
         std::size_t last = 0;
         for (std::size_t i = 0; i < node_.distinct_fields; ++i) {
@@ -153,13 +153,13 @@ protected:
             if (node_.is_forward) target += '\xfe';
             set_target(std::move(target));
         }
-        return Step::advanced;
+        return StepResult::advanced;
     }
 };
 
 }  // namespace
 
-StagePtr make_index_stage(ExecutionContext& context, const PlanNode& node) {
+PlanStagePtr make_index_stage(ExecutionContext& context, const PlanNode& node) {
     switch (node.kind) {
         case PlanNode::Kind::index_scan:
         case PlanNode::Kind::count_scan:

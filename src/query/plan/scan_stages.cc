@@ -10,27 +10,27 @@ namespace tessera::query {
 
 namespace {
 
-class EofStage final : public Stage {
+class EofStage final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& /*row*/) override { return Step::eof; }
+    Result<StepResult> work(Row& /*row*/) override { return StepResult::eof; }
 };
 
-class CollectionScan final : public Stage {
+class CollectionScan final : public PlanStage {
 public:
     CollectionScan(ExecutionContext& context, const PlanNode& node)
-        : Stage(context, node), residual_(context.request->filter, node.filter) {}
+        : PlanStage(context, node), residual_(context.request->filter, node.filter) {}
 
 protected:
-    Result<Step> work(Row& row) override {
+    Result<StepResult> work(Row& row) override {
         if (!has_begun_) {
             // The reference spends a step on opening.
             has_begun_ = true;
-            return Step::need_time;
+            return StepResult::need_time;
         }
-        if (is_done_) return Step::eof;
+        if (is_done_) return StepResult::eof;
         TRY(const bool has_entry, move());
         if (!has_entry || is_past(bson::record_id_of(cursor_->key()))) {
             // A tailable scan may find more later, after what it saw last.
@@ -39,7 +39,7 @@ protected:
             } else {
                 is_done_ = true;
             }
-            return Step::eof;
+            return StepResult::eof;
         }
         ++stats_.docs_examined;
         row = {};
@@ -48,7 +48,7 @@ protected:
         row.document = bson::View(cursor_->value().data());
         row.has_document = true;
         TRY(const bool is_match, residual_.matches(row.document, context_.match));
-        return is_match ? Step::advanced : Step::need_time;
+        return is_match ? StepResult::advanced : StepResult::need_time;
     }
 
     void save_own() override {
@@ -85,20 +85,20 @@ private:
 };
 
 /// The record whose _id has one value, by the _id index.
-class IdLookup final : public Stage {
+class IdLookup final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
-        if (is_done_) return Step::eof;
+    Result<StepResult> work(Row& row) override {
+        if (is_done_) return StepResult::eof;
         is_done_ = true;
         row = {};
         TRY(const bool is_there, find(row.id));
-        if (!is_there) return Step::eof;
+        if (!is_there) return StepResult::eof;
         ++stats_.keys_examined;
         TRY(const bool has_document, fetch_document(row));
-        return has_document ? Step::advanced : Step::eof;
+        return has_document ? StepResult::advanced : StepResult::eof;
     }
 
 private:
@@ -125,7 +125,7 @@ private:
 
 }  // namespace
 
-StagePtr make_scan_stage(ExecutionContext& context, const PlanNode& node) {
+PlanStagePtr make_scan_stage(ExecutionContext& context, const PlanNode& node) {
     switch (node.kind) {
         case PlanNode::Kind::eof:
             return std::make_unique<EofStage>(context, node);

@@ -62,32 +62,32 @@ void give(const OwnedRow& from, Row& row) {
     row.has_document = true;
 }
 
-class Sort final : public Stage {
+class Sort final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
+    Result<StepResult> work(Row& row) override {
         if (!is_sorted_) {
             TRY_OK(load());
-            return Step::need_time;
+            return StepResult::need_time;
         }
         if (at_ == rows_.size()) {
-            return Step::eof;
+            return StepResult::eof;
         }
         // What was given before is not needed any more.
         if (at_ > 0) rows_[at_ - 1] = {};
         give(rows_[at_++], row);
-        return Step::advanced;
+        return StepResult::advanced;
     }
 
 private:
     Status load() {
         TRY_OK(keys_.prepare(node_.pattern));
         Row row;
-        TRY(const Step step, child().step(row));
-        if (step == Step::need_time) return ok();
-        if (step == Step::eof) {
+        TRY(const StepResult step, child().step(row));
+        if (step == StepResult::need_time) return ok();
+        if (step == StepResult::eof) {
             std::sort(rows_.begin(), rows_.end(), is_before);
             is_sorted_ = true;
             return ok();
@@ -130,12 +130,12 @@ private:
     bool is_sorted_ = false;
 };
 
-class MergeSort final : public Stage {
+class MergeSort final : public PlanStage {
 public:
-    using Stage::Stage;
+    using PlanStage::PlanStage;
 
 protected:
-    Result<Step> work(Row& row) override {
+    Result<StepResult> work(Row& row) override {
         TRY_OK(keys_.prepare(node_.pattern));
         if (given_) {
             needs_.push_back(*given_);
@@ -149,18 +149,18 @@ protected:
         }
         if (!needs_.empty()) {
             TRY_OK(refill());
-            return Step::need_time;
+            return StepResult::need_time;
         }
         std::optional<std::size_t> first;
         for (std::size_t i = 0; i < heads_.size(); ++i) {
             if (heads_[i] && (!first || is_before(*heads_[i], *heads_[*first]))) first = i;
         }
-        if (!first) return Step::eof;
+        if (!first) return StepResult::eof;
         current_ = *std::move(heads_[*first]);
         heads_[*first].reset();
         given_ = first;
         give(current_, row);
-        return Step::advanced;
+        return StepResult::advanced;
     }
 
 private:
@@ -168,9 +168,9 @@ private:
     Status refill() {
         const std::size_t number = needs_.back();
         Row row;
-        TRY(const Step step, children_[number]->step(row));
-        if (step == Step::need_time) return ok();
-        if (step == Step::eof) {
+        TRY(const StepResult step, children_[number]->step(row));
+        if (step == StepResult::need_time) return ok();
+        if (step == StepResult::eof) {
             needs_.pop_back();
             return ok();
         }
@@ -204,7 +204,7 @@ private:
 
 }  // namespace
 
-StagePtr make_sort_stage(ExecutionContext& context, const PlanNode& node) {
+PlanStagePtr make_sort_stage(ExecutionContext& context, const PlanNode& node) {
     switch (node.kind) {
         case PlanNode::Kind::sort:
             return std::make_unique<Sort>(context, node);

@@ -3,21 +3,21 @@
 
 namespace tessera::query {
 
-void Stage::save() {
+void PlanStage::save() {
     ++stats_.saves;
     save_own();
     for (const auto& child : children_)
         child->save();
 }
 
-Status Stage::restore() {
+Status PlanStage::restore() {
     ++stats_.restores;
     for (const auto& child : children_)
         TRY_OK(child->restore());
     return restore_own();
 }
 
-Result<bool> Stage::fetch_document(Row& row) {
+Result<bool> PlanStage::fetch_document(Row& row) {
     TRY(const auto found,
         context_.transaction->get(context_.source->records(), bson::record_key(row.id)));
     if (!found) return false;
@@ -27,8 +27,8 @@ Result<bool> Stage::fetch_document(Row& row) {
     return true;
 }
 
-StagePtr make_stage(ExecutionContext& context, const PlanNode& node) {
-    StagePtr stage = make_scan_stage(context, node);
+PlanStagePtr make_stage(ExecutionContext& context, const PlanNode& node) {
+    PlanStagePtr stage = make_scan_stage(context, node);
     if (!stage) stage = make_index_stage(context, node);
     if (!stage) stage = make_sort_stage(context, node);
     if (!stage) stage = make_flow_stage(context, node);

@@ -35,7 +35,7 @@ struct Row {
     std::string_view type_bits;
 };
 
-enum class Step : std::uint8_t { advanced, need_time, eof };
+enum class StepResult : std::uint8_t { advanced, need_time, eof };
 
 struct StageStats {
     std::uint64_t works = 0;
@@ -54,26 +54,26 @@ struct StageStats {
     std::uint64_t memory_bytes = 0;
 };
 
-class Stage {
+class PlanStage {
 public:
-    Stage(ExecutionContext& context, const PlanNode& node) : context_(context), node_(node) {}
-    virtual ~Stage() = default;
-    Stage(const Stage&) = delete;
-    Stage& operator=(const Stage&) = delete;
+    PlanStage(ExecutionContext& context, const PlanNode& node) : context_(context), node_(node) {}
+    virtual ~PlanStage() = default;
+    PlanStage(const PlanStage&) = delete;
+    PlanStage& operator=(const PlanStage&) = delete;
 
     /// One step; counts it.
-    Result<Step> step(Row& row) {
+    Result<StepResult> step(Row& row) {
         ++stats_.works;
         auto result = work(row);
         if (!result) return result;
         switch (*result) {
-            case Step::advanced:
+            case StepResult::advanced:
                 ++stats_.advanced;
                 break;
-            case Step::need_time:
+            case StepResult::need_time:
                 ++stats_.need_time;
                 break;
-            case Step::eof:
+            case StepResult::eof:
                 stats_.is_eof = true;
                 break;
         }
@@ -84,31 +84,31 @@ public:
 
     const PlanNode& node() const { return node_; }
     const StageStats& stats() const { return stats_; }
-    const std::vector<std::unique_ptr<Stage>>& children() const { return children_; }
-    void add_child(std::unique_ptr<Stage> child) { children_.push_back(std::move(child)); }
+    const std::vector<std::unique_ptr<PlanStage>>& children() const { return children_; }
+    void add_child(std::unique_ptr<PlanStage> child) { children_.push_back(std::move(child)); }
 
 protected:
-    virtual Result<Step> work(Row& row) = 0;
+    virtual Result<StepResult> work(Row& row) = 0;
     virtual void save_own() {}
     virtual Status restore_own() { return ok(); }
-    Stage& child() { return *children_[0]; }
+    PlanStage& child() { return *children_[0]; }
     /// Makes the row's document there, by its RecordId; false when there is none any more.
     Result<bool> fetch_document(Row& row);
 
     ExecutionContext& context_;
     const PlanNode& node_;
     StageStats stats_;
-    std::vector<std::unique_ptr<Stage>> children_;
+    std::vector<std::unique_ptr<PlanStage>> children_;
 };
-using StagePtr = std::unique_ptr<Stage>;
+using PlanStagePtr = std::unique_ptr<PlanStage>;
 
 /// Makes the stages of a plan, which must outlive them.
-StagePtr make_stage(ExecutionContext& context, const PlanNode& node);
+PlanStagePtr make_stage(ExecutionContext& context, const PlanNode& node);
 
 // Each file of stages makes its own; null for kinds it has not.
-StagePtr make_scan_stage(ExecutionContext& context, const PlanNode& node);
-StagePtr make_index_stage(ExecutionContext& context, const PlanNode& node);
-StagePtr make_flow_stage(ExecutionContext& context, const PlanNode& node);
-StagePtr make_sort_stage(ExecutionContext& context, const PlanNode& node);
+PlanStagePtr make_scan_stage(ExecutionContext& context, const PlanNode& node);
+PlanStagePtr make_index_stage(ExecutionContext& context, const PlanNode& node);
+PlanStagePtr make_flow_stage(ExecutionContext& context, const PlanNode& node);
+PlanStagePtr make_sort_stage(ExecutionContext& context, const PlanNode& node);
 
 }  // namespace tessera::query
