@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What operators ask a process about itself and its data: serverStatus, collStats, dbStats,
+// dataSize, top, validate, dbHash, currentOp, fsync, fsyncUnlock, profile, connPoolStats.
+#include "commands/diagnostic_commands.h"
+
+#include "commands/ddl_execution.h"
+#include "commands/diagnostic_sources.h"
+#include "commands/router.h"
+#include "commands/router_commands.h"
+#include "commands/server_status.h"
+#include "commands/support.h"
+
+#include <sys/statvfs.h>
+
+namespace tessera::commands {
+namespace {
+
+Status server_status(Member& member, Invocation& invocation) {
+    append_server_status(member, &member, invocation.reply);
+    return {};
+}
+Status server_status_on_router(Router& router, Invocation& invocation) {
+    append_server_status(router, nullptr, invocation.reply);
+    return {};
+}
+
+Status coll_stats(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    TRY_OK(request.check_known_fields("collStats", {"scale", "numericOnly", "waitForLock"}));
+    TRY(const Namespace ns, request.collection());
+    invocation.ns = ns;
+    TRY(const std::int64_t scale, integer_argument(request.body, "scale", 1, "collStats"));
+    if (scale < 1) return Error(location(51024), "BSON field 'scale' value must be >= 1");
+    if (member.catalog->find_view(ns)) return is_a_view(ns);
+    invocation.reply.append("ns", ns.to_string());
+    invocation.reply.append_all(storage_stats(member, ns, scale));
+    return {};
+}
+
+struct DiskSpace {
+    double used = 0;
+    double total = 0;
+};
+
+DiskSpace disk_space(const std::string& path) {
+    struct statvfs space {};
+    if (path.empty() || statvfs(path.c_str(), &space) != 0) return {};
+    const auto block = static_cast<double>(space.f_frsize);
+    return {static_cast<double>(space.f_blocks - space.f_bfree) * block,
+            static_cast<double>(space.f_blocks) * block};
+}
+
+Status db_stats(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    TRY_OK(request.check_known_fields("dbStats", {"scale", "freeStorage"}));
+    TRY(const std::int64_t scale, integer_argument(request.body, "scale", 1, "dbStats"));
+    if (scale < 1) return Error(location(51024), "BSON field 'scale' value must be >= 1");
+    std::int64_t objects = 0;
+    std::int64_t data = 0;
+    std::int64_t indexes = 0;
+    std::uint64_t storage = 0;
+    std::uint64_t index_bytes = 0;
+    const auto collections = member.catalog->collections(request.db);
+    for (const auto& collection : collections) {
+        objects += collection->count();
+        data += collection->data_size();
+        storage += collection->storage_size();
+        for (const auto& [name, bytes] : collection->index_sizes()) {
+            ++indexes;
+            index_bytes += bytes;
+        }
+    }
+    const auto views = static_cast<std::int64_t>(member.catalog->views(request.db).size());
+    const auto divisor = static_cast<double>(scale);
+    bson::Builder& reply = invocation.reply;
+    reply.append("db", request.db);
+    append_count(reply, "collections", static_cast<std::int64_t>(collections.size()));
+    append_count(reply, "views", views);
+    append_count(reply, "objects", objects);
+    reply.append("avgObjSize",
+                 objects > 0 ? static_cast<double>(data) / static_cast<double>(objects) : 0.0);
+    reply.append("dataSize", static_cast<double>(data) / divisor);
+    reply.append("storageSize", static_cast<double>(storage) / divisor);
+    append_count(reply, "indexes", indexes);
+    reply.append("indexSize", static_cast<double>(index_bytes) / divisor);
+    reply.append("totalSize", static_cast<double>(storage + index_bytes) / divisor);
+    reply.append("scaleFactor", divisor);
+    const DiskSpace space = collections.empty() ? DiskSpace() : disk_space(member.process.db_path);
+    reply.append("fsUsedSize", space.used / divisor);
+    reply.append("fsTotalSize", space.total / divisor);
+    return {};
+}
+
+Status data_size(Member& member, Invocation& invocation) {
+    const bson::Value first = invocation.request.body.front().value;
+    if (!first.is_string())
+        return Error(ErrorCode::type_mismatch, "dataSize takes a namespace as a string");
+    const Namespace ns = Namespace::split(first.as_string());
+    if (invocation.request.body.has("min") || invocation.request.body.has("max"))
+        return Error(ErrorCode::command_not_supported,
+                     "dataSize of a key range is not supported; leave min and max out");
+    const auto collection = member.catalog->find(ns);
+    append_count(invocation.reply, "size", collection ? collection->data_size() : 0);
+    append_count(invocation.reply, "numObjects", collection ? collection->count() : 0);
+    invocation.reply.append("millis", 0).append("estimate", true);
+    return {};
+}
+
+Status top(Member& member, Invocation& invocation) {
+    bson::Builder totals = invocation.reply.object("totals");
+    member.metrics.append_top(totals);
+    return {};
+}
+
+Status validate(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    TRY_OK(request.check_known_fields("validate", {"full", "background", "metadata",
+                                                   "checkBSONConformance", "repair"}));
+    if (request.body["repair"].is_truthy())
+        return Error(ErrorCode::command_not_supported,
+                     "validate cannot repair: resync the member instead");
+    TRY(const Namespace ns, request.collection());
+    invocation.ns = ns;
+    if (member.catalog->find_view(ns))
+        return Error(ErrorCode::command_not_supported_on_view, "Cannot validate a view");
+    const catalog::CollectionLock lock = member.catalog->lock_exclusive(ns);
+    if (!lock)
+        return Error(ErrorCode::namespace_not_found,
+                     "Collection '" + ns.to_string() + "' does not exist to validate.");
+    TRY(const auto report, catalog::validate_collection(*lock, *member.engine));
+    bson::Builder& reply = invocation.reply;
+    reply.append("ns", ns.to_string());
+    append_count(reply, "nInvalidDocuments", report.invalid_documents);
+    append_count(reply, "nNonCompliantDocuments", 0);
+    append_count(reply, "nrecords", report.records);
+    append_count(reply, "nIndexes", static_cast<std::int64_t>(report.keys_per_index.size()));
+    {
+        bson::Builder keys = reply.object("keysPerIndex");
+        for (const auto& [name, count] : report.keys_per_index) append_count(keys, name, count);
+    }
+    {
+        bson::Builder details = reply.object("indexDetails");
+        for (const auto& [name, count] : report.keys_per_index)
+            details.object(name).append("valid", report.errors.empty());
+    }
+    reply.append("valid", report.errors.empty()).append("repaired", false);
+    const auto append_texts = [&](std::string_view field, const std::vector<std::string>& texts) {
+        auto list = reply.array(field);
+        for (const std::string& text : texts) list.append(text);
+    };
+    append_texts("warnings", report.warnings);
+    append_texts("errors", report.errors);
+    reply.array("extraIndexEntries");
+    reply.array("missingIndexEntries");
+    reply.array("corruptRecords");
+    return {};
+}
+
+Status db_hash(Member& member, Invocation& invocation) {
+    const Instant started = member.clock.now();
+    TRY(const auto hash, catalog::hash_database(*member.catalog, *member.engine,
+                                                invocation.request.db, Timestamp()));
+    bson::Builder& reply = invocation.reply;
+    reply.append("host", member.process.host.to_string());
+    {
+        bson::Builder collections = reply.object("collections");
+        for (const auto& [name, md5] : hash.collections) collections.append(name, md5);
+    }
+    {
+        auto capped = reply.array("capped");
+        for (const auto& each : member.catalog->collections(invocation.request.db))
+            if (each->options().is_capped) capped.append(each->ns().collection);
+    }
+    {
+        bson::Builder uuids = reply.object("uuids");
+        for (const auto& each : member.catalog->collections(invocation.request.db))
+            uuids.append(each->ns().collection, each->uuid());
+    }
+    reply.append("md5", hash.md5);
+    append_count(reply, "timeMillis", to_milliseconds(member.clock.now() - started));
+    return {};
+}
+
+template <class Role>
+Status current_op(Role& node, Invocation& invocation) {
+    const bson::Value all = invocation.request.body["$all"];
+    auto list = invocation.reply.array("inprog");
+    for (const bson::Document& each : current_operations(node, all.is_truthy())) list.append(each);
+    return {};
+}
+
+Status fsync(Member& member, Invocation& invocation) {
+    if (invocation.request.body["lock"].is_truthy())
+        return Error(ErrorCode::command_not_supported,
+                     "fsync with lock is not supported: take a copy of a stopped member");
+    TRY_OK(member.engine->flush_journal());
+    TRY_OK(member.engine->checkpoint());
+    append_count(invocation.reply, "numFiles", 1);
+    return {};
+}
+
+Status fsync_unlock(Member&, Invocation&) {
+    return Error(ErrorCode::illegal_operation, "fsyncUnlock called when not locked");
+}
+
+template <class Role>
+Status profile(Role& node, Invocation& invocation) {
+    const bson::Value level = invocation.request.body.front().value;
+    if (!level.is_number())
+        return Error(ErrorCode::type_mismatch, "profile takes a level: -1, 0, 1 or 2");
+    if (level.to_int64() > 0)
+        return Error(ErrorCode::command_not_supported,
+                     "the profiler is not supported; slow operations are in the log");
+    static_cast<void>(node);
+    invocation.reply.append("was", 0).append("slowms", 100).append("sampleRate", 1.0);
+    return {};
+}
+
+}  // namespace
+
+const std::array<Command, 13> diagnostic_commands = {{
+    {"serverStatus", flags::any_state, member_function<server_status>,
+     router_function<server_status_on_router>, Counted::command, "Counters of the process."},
+    {"collStats", flags::reads, worker_function<coll_stats>, coll_stats_on_router,
+     Counted::command, "A collection's sizes."},
+    {"dbStats", flags::reads, worker_function<db_stats>, db_stats_on_router, Counted::command,
+     "A database's sizes."},
+    {"dbstats", flags::reads | flags::hidden, worker_function<db_stats>, db_stats_on_router,
+     Counted::command, "dbStats"},
+    {"dataSize", flags::reads, worker_function<data_size>, data_size_on_router, Counted::command,
+     "A collection's size in bytes."},
+    {"top", flags::any_state | flags::admin_only, member_function<top>, nullptr,
+     Counted::command, "Time spent on each collection."},
+    {"validate", flags::any_state, worker_function<validate>, validate_on_router,
+     Counted::command, "Checks a collection and its indexes."},
+    {"dbHash", flags::any_state, worker_function<db_hash>, nullptr, Counted::command,
+     "Hashes of a database's collections."},
+    {"currentOp", flags::any_state | flags::admin_only, member_function<current_op<Member>>,
+     router_function<current_op<Router>>, Counted::command, "The operations in progress."},
+    {"fsync", flags::any_state | flags::admin_only, worker_function<fsync>, nullptr,
+     Counted::command, "Writes everything to disk."},
+    {"fsyncUnlock", flags::any_state | flags::admin_only, worker_function<fsync_unlock>, nullptr,
+     Counted::command, "Ends fsync's lock."},
+    {"profile", flags::any_state, member_function<profile<Member>>,
+     router_function<profile<Router>>, Counted::command, "The profiler's level."},
+    {"dbhash", flags::any_state | flags::hidden, worker_function<db_hash>, nullptr,
+     Counted::command, "dbHash"},
+}};
+
+}  // namespace tessera::commands
