@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "query/expression/accumulator.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "bson/json.h"
 #include "query/expression/node.h"
@@ -122,10 +122,11 @@ public:
         if (spreads_) {
             if (value.is_missing()) return {};
             if (!value.is_array())
-                return Error(ErrorCode::type_mismatch,
-                             fmt::format("$concatArrays requires array inputs, but input is of type "
-                                         "{}",
-                                         expression::type_text(value)));
+                return Error(
+                    ErrorCode::type_mismatch,
+                    fmt::format("$concatArrays requires array inputs, but input is of type "
+                                "{}",
+                                expression::type_text(value)));
             return merge(value);
         }
         if (!value.is_missing()) append(value);
@@ -133,7 +134,8 @@ public:
     }
     Status merge(const Value& partial) override {
         if (!partial.is_array()) return {};
-        for (const auto& element : partial.as_view()) append(element.value);
+        for (const auto& element : partial.as_view())
+            append(element.value);
         return {};
     }
     Value result(Arena& arena) const override {
@@ -177,12 +179,14 @@ public:
     }
     Status merge(const Value& partial) override {
         if (!partial.is_array()) return {};
-        for (const auto& element : partial.as_view()) insert(element.value);
+        for (const auto& element : partial.as_view())
+            insert(element.value);
         return {};
     }
     Value result(Arena& arena) const override {
         ArrayMaker maker;
-        for (const Value& value : set_.keys()) maker.add(value);
+        for (const Value& value : set_.keys())
+            maker.add(value);
         return std::move(maker).make(arena);
     }
     std::size_t memory() const override { return sizeof(*this) + set_.memory() + arena_.used(); }
@@ -247,10 +251,11 @@ public:
     Status add(const Value& value, const Value*) override {
         if (value.is_nullish()) return {};
         if (!value.is_object())
-            return failure(40400, fmt::format("$mergeObjects requires object inputs, but input {} "
-                                              "is of type {}",
-                                              bson::to_json(value, bson::JsonMode::message),
-                                              expression::type_text(value)));
+            return failure(40400,
+                           fmt::format("$mergeObjects requires object inputs, but input {} "
+                                       "is of type {}",
+                                       bson::to_json(value, bson::JsonMode::message),
+                                       expression::type_text(value)));
         bson::Builder builder;
         const View given = value.as_view();
         for (const auto& element : document_.view()) {
@@ -276,8 +281,8 @@ public:
     enum class Order { arrival, value, key };
     struct Options {
         Order order;
-        bool is_last;   // Keeps the last in the order ($lastN, $maxN, $bottom).
-        bool is_single; // The result is the value itself ($top, $bottom).
+        bool is_last;    // Keeps the last in the order ($lastN, $maxN, $bottom).
+        bool is_single;  // The result is the value itself ($top, $bottom).
     };
     BestN(const AccumulatorParameters& parameters, Options options)
         : n_(static_cast<std::size_t>(parameters.n)), sort_(parameters.sort), options_(options) {}
@@ -288,7 +293,8 @@ public:
         if (options_.order == Order::arrival && !options_.is_last && entries_.size() >= n_)
             return {};
         if (options_.order == Order::key && key)
-            for (std::size_t i = 0; i < sort_->size(); ++i) entry.key.emplace_back(key[i]);
+            for (std::size_t i = 0; i < sort_->size(); ++i)
+                entry.key.emplace_back(key[i]);
         entry.value = value.is_missing() ? Arena::make_null() : value;
         bytes_ += memory_of(entry);
         insert(std::move(entry));
@@ -310,7 +316,8 @@ public:
         if (options_.is_single)
             return entries_.empty() ? Arena::make_null() : arena.copy(entries_[0].value.view());
         ArrayMaker maker;
-        for (const Entry& entry : entries_) maker.add(entry.value.view());
+        for (const Entry& entry : entries_)
+            maker.add(entry.value.view());
         return std::move(maker).make(arena);
     }
     Value partial(Arena& arena) const override {
@@ -321,7 +328,8 @@ public:
                 continue;
             }
             ArrayMaker keys;
-            for (const OwnedValue& part : entry.key) keys.add(part.view());
+            for (const OwnedValue& part : entry.key)
+                keys.add(part.view());
             bson::Builder pair;
             pair.append("k", std::move(keys).make(arena)).append("v", entry.value.view());
             const bson::Document document = std::move(pair).finish();
@@ -338,7 +346,8 @@ private:
     };
     static std::size_t memory_of(const Entry& entry) {
         std::size_t result = entry.value.memory();
-        for (const OwnedValue& part : entry.key) result += part.memory();
+        for (const OwnedValue& part : entry.key)
+            result += part.memory();
         return result;
     }
     /// Negative when `one` comes before `two`.
@@ -348,8 +357,10 @@ private:
             return options_.is_last ? -result : result;
         }
         std::vector<Value> keys;
-        for (const OwnedValue& part : one.key) keys.push_back(part.view());
-        for (const OwnedValue& part : two.key) keys.push_back(part.view());
+        for (const OwnedValue& part : one.key)
+            keys.push_back(part.view());
+        for (const OwnedValue& part : two.key)
+            keys.push_back(part.view());
         return sort_->compare(keys.data(), keys.data() + sort_->size());
     }
     void insert(Entry entry) {
@@ -359,8 +370,9 @@ private:
             return;
         }
         const auto at = std::upper_bound(
-            entries_.begin(), entries_.end(), entry,
-            [&](const Entry& one, const Entry& two) { return compare(one, two) < 0; });
+            entries_.begin(), entries_.end(), entry, [&](const Entry& one, const Entry& two) {
+                return compare(one, two) < 0;
+            });
         entries_.insert(at, std::move(entry));
         const bool drops_first = options_.order == Order::key && options_.is_last;
         if (entries_.size() > n_) drop(drops_first ? entries_.begin() : entries_.end() - 1);
@@ -388,7 +400,8 @@ public:
     }
     Status merge(const Value& partial) override {
         if (partial.is_array())
-            for (const auto& element : partial.as_view()) TRY_OK(add(element.value, nullptr));
+            for (const auto& element : partial.as_view())
+                TRY_OK(add(element.value, nullptr));
         return {};
     }
     Value result(Arena& arena) const override {
@@ -407,7 +420,8 @@ public:
     }
     Value partial(Arena& arena) const override {
         ArrayMaker maker;
-        for (const double number : numbers_) maker.add(arena.make(number));
+        for (const double number : numbers_)
+            maker.add(arena.make(number));
         return std::move(maker).make(arena);
     }
     std::size_t memory() const override { return sizeof(*this) + numbers_.size() * 8; }
@@ -419,10 +433,10 @@ private:
 };
 
 constexpr std::array<std::string_view, 24> names = {
-    "$sum",       "$avg",     "$min",    "$max",    "$first",   "$last",       "$push",
-    "$addToSet",  "$count",   "$top",    "$bottom", "$topN",    "$bottomN",    "$firstN",
-    "$lastN",     "$minN",    "$maxN",   "$median", "$percentile", "$stdDevPop", "$stdDevSamp",
-    "$mergeObjects", "$concatArrays", "$setUnion"};
+    "$sum",        "$avg",       "$min",        "$max",          "$first",        "$last",
+    "$push",       "$addToSet",  "$count",      "$top",          "$bottom",       "$topN",
+    "$bottomN",    "$firstN",    "$lastN",      "$minN",         "$maxN",         "$median",
+    "$percentile", "$stdDevPop", "$stdDevSamp", "$mergeObjects", "$concatArrays", "$setUnion"};
 
 }  // namespace
 
@@ -473,24 +487,27 @@ Result<std::int64_t> parse_n(const Value& spec, Program& program) {
         return Error(ErrorCode::not_implemented,
                      "an 'n' that depends on the group is not supported");
     if (!value->is_number() || !value->is_integral())
-        return failure(5787902, fmt::format("Value for 'n' must be of integral type, but found {}",
-                                            bson::to_json(*value, bson::JsonMode::message)));
+        return failure(5787902,
+                       fmt::format("Value for 'n' must be of integral type, but found {}",
+                                   bson::to_json(*value, bson::JsonMode::message)));
     if (value->to_int64() <= 0)
-        return failure(5787908, fmt::format("'n' must be greater than 0, found {}",
-                                            value->to_int64()));
+        return failure(5787908,
+                       fmt::format("'n' must be greater than 0, found {}", value->to_int64()));
     return value->to_int64();
 }
 
 Result<std::vector<double>> parse_percentiles(const Value& spec) {
     if (!spec.is_array() || spec.as_view().is_empty())
-        return failure(7750300, "The $percentile 'p' field must be an array of numbers from "
-                                "[0.0, 1.0]");
+        return failure(7750300,
+                       "The $percentile 'p' field must be an array of numbers from "
+                       "[0.0, 1.0]");
     std::vector<double> result;
     for (const auto& element : spec.as_view()) {
         const double p = element.value.to_double();
         if (!element.value.is_number() || !(p >= 0 && p <= 1))
-            return failure(7750301, "The $percentile 'p' field must be an array of numbers from "
-                                    "[0.0, 1.0]");
+            return failure(7750301,
+                           "The $percentile 'p' field must be an array of numbers from "
+                           "[0.0, 1.0]");
         result.push_back(p);
     }
     return result;
@@ -501,8 +518,10 @@ struct NamedArguments {
 };
 Result<NamedArguments> named_arguments(std::string_view name, const Value& argument) {
     if (!argument.is_object())
-        return failure(5787900, fmt::format("specification must be an object; found {}: {}", name,
-                                            bson::to_json(argument, bson::JsonMode::message)));
+        return failure(5787900,
+                       fmt::format("specification must be an object; found {}: {}",
+                                   name,
+                                   bson::to_json(argument, bson::JsonMode::message)));
     const bool is_sorting = name.starts_with("$top") || name.starts_with("$bottom");
     const bool is_percentile = name == "$median" || name == "$percentile";
     const bool has_n = name.ends_with("N");
@@ -521,11 +540,10 @@ Result<NamedArguments> named_arguments(std::string_view name, const Value& argum
         else if (field == "method" && is_percentile)
             result.method = value;
         else
-            return failure(5787901, fmt::format("Unknown argument for '{}' operator: {}", name,
-                                                field));
+            return failure(5787901,
+                           fmt::format("Unknown argument for '{}' operator: {}", name, field));
     }
-    if (has_n && result.n.is_missing())
-        return failure(5787906, "Missing value for 'n'");
+    if (has_n && result.n.is_missing()) return failure(5787906, "Missing value for 'n'");
     if (is_sorting && result.output.is_missing())
         return failure(5788004, "Missing value for 'output'");
     if (is_sorting && !result.sort_by.is_object())
@@ -540,15 +558,15 @@ Result<NamedArguments> named_arguments(std::string_view name, const Value& argum
 
 }  // namespace
 
-Result<AccumulatorSpec> AccumulatorSpec::parse(std::string_view name, const Value& argument,
+Result<AccumulatorSpec> AccumulatorSpec::parse(std::string_view name,
+                                               const Value& argument,
                                                Program& program) {
     if (!is_known(name)) return failure(15952, fmt::format("unknown group operator '{}'", name));
     AccumulatorSpec spec;
     spec.parameters_.name = name;
     if (name == "$count") {
         if (!argument.is_object() || !argument.as_view().is_empty())
-            return Error(ErrorCode::type_mismatch,
-                         "$count takes no arguments, i.e. $count:{}");
+            return Error(ErrorCode::type_mismatch, "$count takes no arguments, i.e. $count:{}");
         Arena scratch;
         TRY(spec.argument_, program.parse(scratch.make(std::int32_t{1})));
         return spec;
@@ -559,8 +577,7 @@ Result<AccumulatorSpec> AccumulatorSpec::parse(std::string_view name, const Valu
         if (argument.is_array() && argument.as_view().count() != 1 && name != "$push")
             return failure(40237, fmt::format("The {} accumulator is a unary operator", name));
         const bool unwraps = argument.is_array() && name != "$push";
-        TRY(spec.argument_,
-            program.parse(unwraps ? argument.as_view().front().value : argument));
+        TRY(spec.argument_, program.parse(unwraps ? argument.as_view().front().value : argument));
         return spec;
     }
     TRY(const NamedArguments arguments, named_arguments(name, argument));
@@ -572,7 +589,8 @@ Result<AccumulatorSpec> AccumulatorSpec::parse(std::string_view name, const Valu
         for (const auto& part : sort.parts()) {
             // The sort key is read from the document itself; tell the program's dependencies.
             std::string path;
-            for (const auto& step : part.path) path += path.empty() ? step : "." + step;
+            for (const auto& step : part.path)
+                path += path.empty() ? step : "." + step;
             TRY(const Expression read, program.parse_path(path));
         }
         spec.parameters_.sort = std::make_shared<const SortPattern>(std::move(sort));
@@ -581,8 +599,8 @@ Result<AccumulatorSpec> AccumulatorSpec::parse(std::string_view name, const Valu
     if (name == "$percentile") {
         TRY(spec.parameters_.percentiles, parse_percentiles(arguments.p));
     }
-    TRY(spec.argument_, program.parse(arguments.output.is_missing() ? arguments.input
-                                                                    : arguments.output));
+    TRY(spec.argument_,
+        program.parse(arguments.output.is_missing() ? arguments.input : arguments.output));
     return spec;
 }
 
@@ -609,11 +627,14 @@ Result<Value> accumulate(Evaluation& evaluation, Args args, const char* name) {
         for (const auto& element : args[0].as_view())
             TRY_OK(accumulator->add(element.value, nullptr));
     } else {
-        for (const Value& arg : args) TRY_OK(accumulator->add(arg, nullptr));
+        for (const Value& arg : args)
+            TRY_OK(accumulator->add(arg, nullptr));
     }
     return accumulator->result(evaluation.arena());
 }
-Result<Value> sum(Evaluation& evaluation, Args args) { return accumulate(evaluation, args, "$sum"); }
+Result<Value> sum(Evaluation& evaluation, Args args) {
+    return accumulate(evaluation, args, "$sum");
+}
 Result<Value> average(Evaluation& evaluation, Args args) {
     return accumulate(evaluation, args, "$avg");
 }
@@ -630,7 +651,9 @@ Result<Value> deviation_of_sample(Evaluation& evaluation, Args args) {
     return accumulate(evaluation, args, "$stdDevSamp");
 }
 
-Result<Value> percentiles_of(Evaluation& evaluation, const Value& input, const Value& method,
+Result<Value> percentiles_of(Evaluation& evaluation,
+                             const Value& input,
+                             const Value& method,
                              AccumulatorParameters parameters) {
     if (!method.is_string() || method.as_string() != "approximate")
         return Error(ErrorCode::bad_value,
@@ -674,6 +697,8 @@ constexpr NamedFunction named[] = {
 
 }  // namespace
 
-OperatorTable accumulator_operators() { return {functions, named, {}}; }
+OperatorTable accumulator_operators() {
+    return {functions, named, {}};
+}
 
 }  // namespace tessera::query::expression

@@ -53,10 +53,10 @@ public:
 
 /// What makes an accumulator beside its name.
 struct AccumulatorParameters {
-    std::string name;                       // "$sum".
-    std::int64_t n = 1;                     // $firstN, $topN ...
+    std::string name;                         // "$sum".
+    std::int64_t n = 1;                       // $firstN, $topN ...
     std::shared_ptr<const SortPattern> sort;  // $top ...; shared by the accumulators of all groups.
-    std::vector<double> percentiles;        // $percentile; $median: {0.5}.
+    std::vector<double> percentiles;          // $percentile; $median: {0.5}.
 };
 std::unique_ptr<Accumulator> make_accumulator(const AccumulatorParameters& parameters);
 
@@ -64,7 +64,8 @@ std::unique_ptr<Accumulator> make_accumulator(const AccumulatorParameters& param
 class AccumulatorSpec {
 public:
     /// Parses {$sum: <expression>}. Fails with 15952 "unknown group operator '$foo'".
-    static Result<AccumulatorSpec> parse(std::string_view name, const bson::Value& argument,
+    static Result<AccumulatorSpec> parse(std::string_view name,
+                                         const bson::Value& argument,
                                          Program& program);
     static bool is_known(std::string_view name);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $add, $subtract, $multiply, $divide, $mod, rounding, powers, logarithms, bits.
-#include <fmt/format.h>
-
 #include <cmath>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "bson/decimal.h"
 #include "query/expression/node.h"
@@ -20,11 +20,13 @@ bool has_nullish(Args args) {
 }
 
 Error only_numbers(std::string_view name, const Value& value, int code = 28765) {
-    return failure(code, fmt::format("{} only supports numeric types, not {}", name,
-                                     type_text(value)));
+    return failure(code,
+                   fmt::format("{} only supports numeric types, not {}", name, type_text(value)));
 }
 
-bool is_date(const Value& value) { return value.type() == Type::date; }
+bool is_date(const Value& value) {
+    return value.type() == Type::date;
+}
 
 Result<Value> add(Evaluation& evaluation, Args args) {
     NumberSum sum;
@@ -37,8 +39,9 @@ Result<Value> add(Evaluation& evaluation, Args args) {
             if (date) return failure(16612, "only one date allowed in an $add expression");
             date = &arg;
         } else {
-            return failure(16554, fmt::format("$add only supports numeric or date types, not {}",
-                                              type_text(arg)));
+            return failure(
+                16554,
+                fmt::format("$add only supports numeric or date types, not {}", type_text(arg)));
         }
     }
     if (!date) return sum.result(evaluation.arena());
@@ -100,8 +103,10 @@ Result<Value> divide(Evaluation& evaluation, Args args) {
     const Value& right = args[1];
     if (has_nullish(args)) return null();
     if (!left.is_number() || !right.is_number())
-        return failure(16609, fmt::format("$divide only supports numeric types, not {} and {}",
-                                          type_text(left), type_text(right)));
+        return failure(16609,
+                       fmt::format("$divide only supports numeric types, not {} and {}",
+                                   type_text(left),
+                                   type_text(right)));
     if (widest(left.type(), right.type()) == Type::decimal128) {
         if (bson::is_zero(as_decimal(right)))
             return Error(ErrorCode::bad_value, "can't $divide by zero");
@@ -116,12 +121,14 @@ Result<Value> modulo(Evaluation& evaluation, Args args) {
     const Value& right = args[1];
     if (has_nullish(args)) return null();
     if (!left.is_number() || !right.is_number())
-        return failure(16611, fmt::format("$mod only supports numeric types, not {} and {}",
-                                          type_text(left), type_text(right)));
+        return failure(16611,
+                       fmt::format("$mod only supports numeric types, not {} and {}",
+                                   type_text(left),
+                                   type_text(right)));
     Arena& arena = evaluation.arena();
     const Type type = widest(left.type(), right.type());
-    const bool is_zero = type == Type::decimal128 ? bson::is_zero(as_decimal(right))
-                                                  : right.to_double() == 0;
+    const bool is_zero =
+        type == Type::decimal128 ? bson::is_zero(as_decimal(right)) : right.to_double() == 0;
     if (is_zero) return failure(16610, "can't $mod by zero");
     if (type == Type::decimal128)
         return arena.make(bson::modulo(as_decimal(left), as_decimal(right)));
@@ -154,8 +161,11 @@ Result<Value> absolute(Evaluation& evaluation, Args args) {
     }
 }
 
-Result<Value> to_integral(Evaluation& evaluation, const Value& value, std::string_view name,
-                          double (*of_double)(double), bson::Rounding rounding) {
+Result<Value> to_integral(Evaluation& evaluation,
+                          const Value& value,
+                          std::string_view name,
+                          double (*of_double)(double),
+                          bson::Rounding rounding) {
     if (value.is_nullish()) return null();
     if (!value.is_number()) return only_numbers(name, value);
     if (value.type() == Type::number_double)
@@ -174,7 +184,8 @@ Result<Value> floor(Evaluation& evaluation, Args args) {
 /// Rounds an integer to a multiple of 10^places.
 WideInt round_integer(std::int64_t value, int places, bson::Rounding rounding) {
     WideInt unit = 1;
-    for (int i = 0; i < places; ++i) unit *= 10;
+    for (int i = 0; i < places; ++i)
+        unit *= 10;
     const WideInt rest = value % unit;
     WideInt result = value - rest;
     if (rounding == bson::Rounding::toward_zero) return result;
@@ -184,7 +195,9 @@ WideInt round_integer(std::int64_t value, int places, bson::Rounding rounding) {
     return result;
 }
 
-Result<Value> round_to(Evaluation& evaluation, Args args, std::string_view name,
+Result<Value> round_to(Evaluation& evaluation,
+                       Args args,
+                       std::string_view name,
                        bson::Rounding rounding) {
     const Value& value = args[0];
     if (has_nullish(args)) return null();
@@ -192,13 +205,15 @@ Result<Value> round_to(Evaluation& evaluation, Args args, std::string_view name,
     int places = 0;
     if (args.size() == 2) {
         if (!args[1].is_number() || !args[1].is_integral())
-            return failure(51082, fmt::format("precision argument to  {} must be a integral value",
-                                              name));
+            return failure(51082,
+                           fmt::format("precision argument to  {} must be a integral value", name));
         const std::int64_t number = args[1].to_int64();
         if (number < -20 || number > 100)
-            return failure(51083, fmt::format("cannot apply {} with precision value {} value must "
-                                              "be in [-20, 100]",
-                                              name, number));
+            return failure(51083,
+                           fmt::format("cannot apply {} with precision value {} value must "
+                                       "be in [-20, 100]",
+                                       name,
+                                       number));
         places = static_cast<int>(number);
     }
     Arena& arena = evaluation.arena();
@@ -216,8 +231,8 @@ Result<Value> round_to(Evaluation& evaluation, Args args, std::string_view name,
         }
         default:
             if (places >= 0) return value;
-            return make_integer(arena, round_integer(value.to_int64(), -places, rounding),
-                                value.type());
+            return make_integer(
+                arena, round_integer(value.to_int64(), -places, rounding), value.type());
     }
 }
 Result<Value> round_half_even(Evaluation& evaluation, Args args) {
@@ -256,8 +271,9 @@ Result<Value> natural_logarithm(Evaluation& evaluation, Args args) {
     if (value.is_nullish()) return null();
     if (!value.is_number()) return only_numbers("$ln", value);
     if (!is_positive(value))
-        return failure(28766, fmt::format("$ln's argument must be a positive number, but is {}",
-                                          number_text(value)));
+        return failure(
+            28766,
+            fmt::format("$ln's argument must be a positive number, but is {}", number_text(value)));
     if (value.type() == Type::decimal128)
         return evaluation.arena().make(bson::natural_logarithm(value.as_decimal128()));
     return evaluation.arena().make(std::log(value.to_double()));
@@ -268,8 +284,9 @@ Result<Value> logarithm10(Evaluation& evaluation, Args args) {
     if (value.is_nullish()) return null();
     if (!value.is_number()) return only_numbers("$log10", value);
     if (!is_positive(value))
-        return failure(28761, fmt::format("$log10's argument must be a positive number, but is {}",
-                                          number_text(value)));
+        return failure(28761,
+                       fmt::format("$log10's argument must be a positive number, but is {}",
+                                   number_text(value)));
     if (value.type() == Type::decimal128)
         return evaluation.arena().make(bson::logarithm10(value.as_decimal128()));
     return evaluation.arena().make(std::log10(value.to_double()));
@@ -280,17 +297,19 @@ Result<Value> logarithm(Evaluation& evaluation, Args args) {
     const Value& base = args[1];
     if (has_nullish(args)) return null();
     if (!value.is_number())
-        return failure(28756, fmt::format("$log's argument must be numeric, not {}",
-                                          type_text(value)));
+        return failure(28756,
+                       fmt::format("$log's argument must be numeric, not {}", type_text(value)));
     if (!base.is_number())
         return failure(28757, fmt::format("$log's base must be numeric, not {}", type_text(base)));
     if (!is_positive(value))
-        return failure(28758, fmt::format("$log's argument must be a positive number, but is {}",
-                                          number_text(value)));
+        return failure(28758,
+                       fmt::format("$log's argument must be a positive number, but is {}",
+                                   number_text(value)));
     if (!is_positive(base) || base.to_double() == 1)
-        return failure(28759, fmt::format("$log's base must be a positive number not equal to 1, "
-                                          "but is {}",
-                                          number_text(base)));
+        return failure(28759,
+                       fmt::format("$log's base must be a positive number not equal to 1, "
+                                   "but is {}",
+                                   number_text(base)));
     if (widest(value.type(), base.type()) == Type::decimal128)
         return evaluation.arena().make(bson::divide(bson::natural_logarithm(as_decimal(value)),
                                                     bson::natural_logarithm(as_decimal(base))));
@@ -317,8 +336,8 @@ Result<Value> power(Evaluation& evaluation, Args args) {
     if (!base.is_number())
         return failure(28762, fmt::format("$pow's base must be numeric, not {}", type_text(base)));
     if (!exponent.is_number())
-        return failure(28763, fmt::format("$pow's exponent must be numeric, not {}",
-                                          type_text(exponent)));
+        return failure(28763,
+                       fmt::format("$pow's exponent must be numeric, not {}", type_text(exponent)));
     Arena& arena = evaluation.arena();
     if (base.to_double() == 0 && exponent.to_double() < 0)
         return failure(28764, "$pow cannot take a base of 0 and a negative exponent");
@@ -351,7 +370,10 @@ Result<Value> square_root(Evaluation& evaluation, Args args) {
 }
 
 template <class Operation>
-Result<Value> bits(Evaluation& evaluation, Args args, std::string_view name, std::int64_t start,
+Result<Value> bits(Evaluation& evaluation,
+                   Args args,
+                   std::string_view name,
+                   std::int64_t start,
                    Operation operation) {
     std::int64_t result = start;
     Type type = Type::int32;
@@ -378,32 +400,19 @@ Result<Value> bit_not(Evaluation& evaluation, Args args) {
     const Value& value = args[0];
     if (value.is_nullish()) return null();
     if (value.type() != Type::int32 && value.type() != Type::int64)
-        return failure(28765, fmt::format("$bitNot only supports int and long, not: {}.",
-                                          type_text(value)));
+        return failure(
+            28765, fmt::format("$bitNot only supports int and long, not: {}.", type_text(value)));
     return make_integer(evaluation.arena(), ~value.to_int64(), value.type());
 }
 
 constexpr Function functions[] = {
-    {"$add", 0, -1, add},
-    {"$subtract", 2, 2, subtract},
-    {"$multiply", 0, -1, multiply},
-    {"$divide", 2, 2, divide},
-    {"$mod", 2, 2, modulo},
-    {"$abs", 1, 1, absolute},
-    {"$ceil", 1, 1, ceiling},
-    {"$floor", 1, 1, floor},
-    {"$round", 1, 2, round_half_even},
-    {"$trunc", 1, 2, truncate},
-    {"$exp", 1, 1, exponential},
-    {"$ln", 1, 1, natural_logarithm},
-    {"$log10", 1, 1, logarithm10},
-    {"$log", 2, 2, logarithm},
-    {"$pow", 2, 2, power},
-    {"$sqrt", 1, 1, square_root},
-    {"$bitAnd", 0, -1, bit_and},
-    {"$bitOr", 0, -1, bit_or},
-    {"$bitXor", 0, -1, bit_xor},
-    {"$bitNot", 1, 1, bit_not},
+    {"$add", 0, -1, add},          {"$subtract", 2, 2, subtract}, {"$multiply", 0, -1, multiply},
+    {"$divide", 2, 2, divide},     {"$mod", 2, 2, modulo},        {"$abs", 1, 1, absolute},
+    {"$ceil", 1, 1, ceiling},      {"$floor", 1, 1, floor},       {"$round", 1, 2, round_half_even},
+    {"$trunc", 1, 2, truncate},    {"$exp", 1, 1, exponential},   {"$ln", 1, 1, natural_logarithm},
+    {"$log10", 1, 1, logarithm10}, {"$log", 2, 2, logarithm},     {"$pow", 2, 2, power},
+    {"$sqrt", 1, 1, square_root},  {"$bitAnd", 0, -1, bit_and},   {"$bitOr", 0, -1, bit_or},
+    {"$bitXor", 0, -1, bit_xor},   {"$bitNot", 1, 1, bit_not},
 };
 
 class RandomNode final : public Node {
@@ -423,6 +432,8 @@ constexpr Form forms[] = {{"$rand", parse_random}};
 
 }  // namespace
 
-OperatorTable arithmetic_operators() { return {functions, {}, forms}; }
+OperatorTable arithmetic_operators() {
+    return {functions, {}, forms};
+}
 
 }  // namespace tessera::query::expression

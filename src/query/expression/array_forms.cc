@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Array operators with a variable or a pattern: $map, $filter, $reduce, $sortArray.
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "query/expression/node.h"
 #include "query/expression/sort_pattern.h"
@@ -13,18 +13,21 @@ namespace tessera::query::expression {
 namespace {
 
 /// The named arguments of a form, as written.
-Result<std::vector<Value>> named_arguments(std::string_view name, const Value& argument,
+Result<std::vector<Value>> named_arguments(std::string_view name,
+                                           const Value& argument,
                                            std::span<const std::string_view> names,
-                                           int not_object, int unknown) {
+                                           int not_object,
+                                           int unknown) {
     if (!argument.is_object())
         return failure(not_object, fmt::format("{} only supports an object as its argument", name));
     std::vector<Value> values(names.size());
     for (const auto& element : argument.as_view()) {
         std::size_t i = 0;
-        while (i < names.size() && names[i] != element.name) ++i;
+        while (i < names.size() && names[i] != element.name)
+            ++i;
         if (i == names.size())
-            return failure(unknown, fmt::format("Unrecognized parameter to {}: {}", name,
-                                                element.name));
+            return failure(unknown,
+                           fmt::format("Unrecognized parameter to {}: {}", name, element.name));
         values[i] = element.value;
     }
     return values;
@@ -36,8 +39,7 @@ Error missing_parameter(int code, std::string_view name, std::string_view parame
 
 Result<std::string> variable_name(const Value& as) {
     if (as.is_missing()) return std::string("this");
-    if (!as.is_string())
-        return Error(ErrorCode::failed_to_parse, "'as' must be a string");
+    if (!as.is_string()) return Error(ErrorCode::failed_to_parse, "'as' must be a string");
     const std::string name(as.as_string());
     TRY_OK(Parser::check_variable_name(name));
     return name;
@@ -58,8 +60,8 @@ public:
         TRY(const Value input, input_->evaluate(evaluation));
         if (input.is_nullish()) return null();
         if (!input.is_array())
-            return failure(16883, fmt::format("input to $map must be an array not {}",
-                                              type_text(input)));
+            return failure(16883,
+                           fmt::format("input to $map must be an array not {}", type_text(input)));
         ArrayMaker maker;
         for (const auto& element : input.as_view()) {
             evaluation.variable(slot_) = element.value;
@@ -105,18 +107,20 @@ public:
         TRY(const Value input, input_->evaluate(evaluation));
         if (input.is_nullish()) return null();
         if (!input.is_array())
-            return failure(28651, fmt::format("input to $filter must be an array not {}",
-                                              type_text(input)));
+            return failure(
+                28651, fmt::format("input to $filter must be an array not {}", type_text(input)));
         std::int64_t left = INT64_MAX;
         if (limit_) {
             TRY(const Value limit, limit_->evaluate(evaluation));
             if (!limit.is_nullish()) {
                 if (!limit.is_number() || !limit.is_integral() || limit.to_int64() > INT32_MAX)
-                    return failure(327391, "$filter: limit must be represented as a 32-bit "
-                                           "integral value");
+                    return failure(327391,
+                                   "$filter: limit must be represented as a 32-bit "
+                                   "integral value");
                 if (limit.to_int64() < 1)
-                    return failure(327392, fmt::format("$filter: limit must be greater than 0: {}",
-                                                       limit.to_int64()));
+                    return failure(
+                        327392,
+                        fmt::format("$filter: limit must be greater than 0: {}", limit.to_int64()));
                 left = limit.to_int64();
             }
         }
@@ -158,8 +162,8 @@ Result<NodePtr> parse_filter(Parser& parser, std::string_view name, const Value&
     if (!values[3].is_missing()) {
         TRY(limit, parser.operand(values[3]));
     }
-    return NodePtr(std::make_unique<Filter>(std::move(input), slot, std::move(condition),
-                                            std::move(limit)));
+    return NodePtr(
+        std::make_unique<Filter>(std::move(input), slot, std::move(condition), std::move(limit)));
 }
 
 class Reduce final : public Node {
@@ -169,13 +173,17 @@ public:
         std::size_t value;
     };
     Reduce(NodePtr input, NodePtr initial, Slots slots, NodePtr in)
-        : input_(std::move(input)), initial_(std::move(initial)), slots_(slots), in_(std::move(in)) {}
+        : input_(std::move(input)),
+          initial_(std::move(initial)),
+          slots_(slots),
+          in_(std::move(in)) {}
     Result<Value> evaluate(Evaluation& evaluation) const override {
         TRY(const Value input, input_->evaluate(evaluation));
         if (input.is_nullish()) return null();
         if (!input.is_array())
-            return failure(40080, fmt::format("$reduce requires that 'input' be an array, found: {}",
-                                              type_text(input)));
+            return failure(40080,
+                           fmt::format("$reduce requires that 'input' be an array, found: {}",
+                                       type_text(input)));
         TRY(Value value, initial_->evaluate(evaluation));
         for (const auto& element : input.as_view()) {
             evaluation.variable(slots_.element) = element.value;
@@ -226,9 +234,10 @@ public:
         TRY(const Value input, input_->evaluate(evaluation));
         if (input.is_nullish()) return null();
         if (!input.is_array())
-            return failure(2942504, fmt::format("The input argument to $sortArray must be an "
-                                                "array, but was of type: {}",
-                                                type_text(input)));
+            return failure(2942504,
+                           fmt::format("The input argument to $sortArray must be an "
+                                       "array, but was of type: {}",
+                                       type_text(input)));
         const auto values = elements(input);
         const std::size_t width = pattern_ ? pattern_->size() : 1;
         std::vector<Value> keys(values.size() * width);
@@ -236,18 +245,20 @@ public:
             if (!pattern_)
                 keys[i] = values[i];
             else
-                TRY_OK(pattern_->make_key(
-                    values[i].is_object() ? values[i].as_view() : View(), &keys[i * width]));
+                TRY_OK(pattern_->make_key(values[i].is_object() ? values[i].as_view() : View(),
+                                          &keys[i * width]));
         }
         std::vector<std::size_t> order(values.size());
-        for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+        for (std::size_t i = 0; i < order.size(); ++i)
+            order[i] = i;
         std::stable_sort(order.begin(), order.end(), [&](std::size_t one, std::size_t two) {
             if (pattern_) return pattern_->compare(&keys[one * width], &keys[two * width]) < 0;
             const int result = bson::compare(keys[one], keys[two]);
             return is_descending_ ? result > 0 : result < 0;
         });
         ArrayMaker maker;
-        for (const std::size_t i : order) maker.add(values[i]);
+        for (const std::size_t i : order)
+            maker.add(values[i]);
         return std::move(maker).make(evaluation.arena());
     }
     void add_children(std::vector<NodePtr*>& out) override { out.push_back(&input_); }
@@ -272,8 +283,9 @@ Result<NodePtr> parse_sort_array(Parser& parser, std::string_view name, const Va
     } else {
         const double direction = values[1].to_double();
         if (!values[1].is_number() || (direction != 1 && direction != -1))
-            return failure(2942507, "Invalid sort specification: the sort direction must be 1 or "
-                                    "-1");
+            return failure(2942507,
+                           "Invalid sort specification: the sort direction must be 1 or "
+                           "-1");
         is_descending = direction < 0;
     }
     return NodePtr(
@@ -287,6 +299,8 @@ constexpr Form forms[] = {{"$map", parse_map},
 
 }  // namespace
 
-OperatorTable array_form_operators() { return {{}, {}, forms}; }
+OperatorTable array_form_operators() {
+    return {{}, {}, forms};
+}
 
 }  // namespace tessera::query::expression

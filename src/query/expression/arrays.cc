@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operators on arrays that take plain arguments.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "query/expression/node.h"
 
@@ -32,46 +32,56 @@ Value nth(const Value& array, std::int64_t index) {
 Result<Value> array_element_at(Evaluation&, Args args) {
     if (args[0].is_nullish() || args[1].is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(28689, fmt::format("$arrayElemAt's first argument must be an array, but is "
-                                          "{}",
-                                          type_text(args[0])));
+        return failure(28689,
+                       fmt::format("$arrayElemAt's first argument must be an array, but is "
+                                   "{}",
+                                   type_text(args[0])));
     if (!args[1].is_number())
-        return failure(28690, fmt::format("$arrayElemAt's second argument must be a numeric value,"
-                                          " but is {}",
-                                          type_text(args[1])));
+        return failure(28690,
+                       fmt::format("$arrayElemAt's second argument must be a numeric value,"
+                                   " but is {}",
+                                   type_text(args[1])));
     if (!is_int32(args[1]))
-        return failure(28691, fmt::format("$arrayElemAt's second argument must be representable as "
-                                          "a 32-bit integer: {}",
-                                          args[1].to_double()));
+        return failure(28691,
+                       fmt::format("$arrayElemAt's second argument must be representable as "
+                                   "a 32-bit integer: {}",
+                                   args[1].to_double()));
     return nth(args[0], args[1].to_int64());
 }
 
 Result<Value> end_element(std::string_view name, Args args, std::int64_t index) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(28689, fmt::format("{}'s argument must be an array, but is {}", name,
-                                          type_text(args[0])));
+        return failure(
+            28689,
+            fmt::format("{}'s argument must be an array, but is {}", name, type_text(args[0])));
     return nth(args[0], index);
 }
-Result<Value> first(Evaluation&, Args args) { return end_element("$first", args, 0); }
-Result<Value> last(Evaluation&, Args args) { return end_element("$last", args, -1); }
+Result<Value> first(Evaluation&, Args args) {
+    return end_element("$first", args, 0);
+}
+Result<Value> last(Evaluation&, Args args) {
+    return end_element("$last", args, -1);
+}
 
 Result<Value> concat_arrays(Evaluation& evaluation, Args args) {
     ArrayMaker maker;
     for (const Value& arg : args) {
         if (arg.is_nullish()) return null();
         if (!arg.is_array())
-            return failure(28664, fmt::format("$concatArrays only supports arrays, not {}",
-                                              type_text(arg)));
-        for (const auto& element : arg.as_view()) maker.add(element.value);
+            return failure(
+                28664, fmt::format("$concatArrays only supports arrays, not {}", type_text(arg)));
+        for (const auto& element : arg.as_view())
+            maker.add(element.value);
     }
     return std::move(maker).make(evaluation.arena());
 }
 
 Result<Value> in(Evaluation&, Args args) {
     if (!args[1].is_array())
-        return failure(40081, fmt::format("$in requires an array as a second argument, found: {}",
-                                          type_text(args[1])));
+        return failure(40081,
+                       fmt::format("$in requires an array as a second argument, found: {}",
+                                   type_text(args[1])));
     for (const auto& element : args[1].as_view())
         if (bson::equal(args[0], element.value)) return boolean(true);
     return boolean(false);
@@ -80,20 +90,26 @@ Result<Value> in(Evaluation&, Args args) {
 Result<Value> index_of_array(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(40090, fmt::format("$indexOfArray requires an array as a first argument, "
-                                          "found: {}",
-                                          type_text(args[0])));
+        return failure(40090,
+                       fmt::format("$indexOfArray requires an array as a first argument, "
+                                   "found: {}",
+                                   type_text(args[0])));
     std::int64_t range[2] = {0, std::numeric_limits<std::int32_t>::max()};
     for (std::size_t i = 2; i < args.size(); ++i) {
         const std::string_view which = i == 2 ? "starting" : "ending";
         if (!is_int32(args[i]))
-            return failure(40096, fmt::format("$indexOfArray requires an integral {} index, found "
-                                              "a value of type: {}, with value: {}",
-                                              which, type_text(args[i]), args[i].to_double()));
+            return failure(40096,
+                           fmt::format("$indexOfArray requires an integral {} index, found "
+                                       "a value of type: {}, with value: {}",
+                                       which,
+                                       type_text(args[i]),
+                                       args[i].to_double()));
         if (args[i].to_int64() < 0)
-            return failure(40097, fmt::format("$indexOfArray requires a nonnegative {} index, "
-                                              "found: {}",
-                                              which, args[i].to_int64()));
+            return failure(40097,
+                           fmt::format("$indexOfArray requires a nonnegative {} index, "
+                                       "found: {}",
+                                       which,
+                                       args[i].to_int64()));
         range[i - 2] = args[i].to_int64();
     }
     std::int32_t index = 0;
@@ -105,7 +121,9 @@ Result<Value> index_of_array(Evaluation& evaluation, Args args) {
     return evaluation.arena().make(std::int32_t{-1});
 }
 
-Result<Value> is_array(Evaluation&, Args args) { return boolean(args[0].is_array()); }
+Result<Value> is_array(Evaluation&, Args args) {
+    return boolean(args[0].is_array());
+}
 
 Result<Value> range(Evaluation& evaluation, Args args) {
     constexpr std::string_view names[] = {"a starting value", "an ending value", "a step value"};
@@ -119,14 +137,15 @@ Result<Value> range(Evaluation& evaluation, Args args) {
             return failure(34444 + static_cast<int>(i) * 2,
                            fmt::format("$range requires {} that can be represented as a 32-bit "
                                        "integer, found value: {}",
-                                       names[i], args[i].to_double()));
+                                       names[i],
+                                       args[i].to_double()));
     }
     const std::int64_t start = args[0].to_int64();
     const std::int64_t end = args[1].to_int64();
     const std::int64_t step = args.size() == 3 ? args[2].to_int64() : 1;
     if (step == 0) return failure(34449, "$range requires a non-zero step value");
-    const std::int64_t count = step > 0 ? (end - start + step - 1) / step
-                                        : (start - end - step - 1) / -step;
+    const std::int64_t count =
+        step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step;
     if (count > elements_max)
         return Error(ErrorCode::exceeded_memory_limit,
                      fmt::format("$range would use too much memory ({} elements)", count));
@@ -140,20 +159,23 @@ Result<Value> range(Evaluation& evaluation, Args args) {
 Result<Value> reverse_array(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(34435, fmt::format("The argument to $reverseArray must be an array, but was "
-                                          "of type: {}",
-                                          type_text(args[0])));
+        return failure(34435,
+                       fmt::format("The argument to $reverseArray must be an array, but was "
+                                   "of type: {}",
+                                   type_text(args[0])));
     const auto values = elements(args[0]);
     ArrayMaker maker;
-    for (auto value = values.rbegin(); value != values.rend(); ++value) maker.add(*value);
+    for (auto value = values.rbegin(); value != values.rend(); ++value)
+        maker.add(*value);
     return std::move(maker).make(evaluation.arena());
 }
 
 Result<Value> size(Evaluation& evaluation, Args args) {
     if (!args[0].is_array())
-        return failure(17124, fmt::format("The argument to $size must be an array, but was of "
-                                          "type: {}",
-                                          type_text(args[0])));
+        return failure(17124,
+                       fmt::format("The argument to $size must be an array, but was of "
+                                   "type: {}",
+                                   type_text(args[0])));
     return evaluation.arena().make(static_cast<std::int32_t>(args[0].as_view().count()));
 }
 
@@ -161,20 +183,23 @@ Result<Value> slice(Evaluation& evaluation, Args args) {
     for (const Value& arg : args)
         if (arg.is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(28724, fmt::format("First argument to $slice must be an array, but is of "
-                                          "type: {}",
-                                          type_text(args[0])));
+        return failure(28724,
+                       fmt::format("First argument to $slice must be an array, but is of "
+                                   "type: {}",
+                                   type_text(args[0])));
     for (std::size_t i = 1; i < args.size(); ++i) {
         const std::string_view which = i == 1 ? "Second" : "Third";
         if (!args[i].is_number())
             return failure(i == 1 ? 28725 : 28727,
                            fmt::format("{} argument to $slice must be numeric, but is of type: {}",
-                                       which, type_text(args[i])));
+                                       which,
+                                       type_text(args[i])));
         if (!is_int32(args[i]))
             return failure(i == 1 ? 28726 : 28728,
                            fmt::format("{} argument to $slice can't be represented as a 32-bit "
                                        "integer: {}",
-                                       which, args[i].to_double()));
+                                       which,
+                                       args[i].to_double()));
     }
     const auto values = elements(args[0]);
     const auto count = static_cast<std::int64_t>(values.size());
@@ -189,20 +214,22 @@ Result<Value> slice(Evaluation& evaluation, Args args) {
     } else {
         const std::int64_t length = args[2].to_int64();
         if (length <= 0)
-            return failure(28729, fmt::format("Third argument to $slice must be positive: {}",
-                                              length));
+            return failure(28729,
+                           fmt::format("Third argument to $slice must be positive: {}", length));
         from = second >= 0 ? std::min(second, count) : std::max<std::int64_t>(0, count + second);
         to = std::min(from + length, count);
     }
     ArrayMaker maker;
-    for (std::int64_t i = from; i < to; ++i) maker.add(values[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = from; i < to; ++i)
+        maker.add(values[static_cast<std::size_t>(i)]);
     return std::move(maker).make(evaluation.arena());
 }
 
 Result<std::int64_t> parse_n(std::string_view name, const Value& n) {
     if (!n.is_number() || !n.is_integral())
-        return failure(5787902, fmt::format("Value for 'n' must be of integral type, but found {}",
-                                            type_text(n)));
+        return failure(
+            5787902,
+            fmt::format("Value for 'n' must be of integral type, but found {}", type_text(n)));
     if (n.to_int64() <= 0)
         return failure(5787908, fmt::format("'n' must be greater than 0, found {}", n.to_int64()));
     (void)name;
@@ -213,8 +240,7 @@ enum class Keep { first, last, max, min };
 
 Result<Value> keep_n(Evaluation& evaluation, Args args, std::string_view name, Keep keep) {
     TRY(const std::int64_t n, parse_n(name, args[1]));
-    if (!args[0].is_array())
-        return failure(5788200, fmt::format("Input must be an array"));
+    if (!args[0].is_array()) return failure(5788200, fmt::format("Input must be an array"));
     auto values = elements(args[0]);
     if (keep == Keep::max || keep == Keep::min) {
         std::erase_if(values, [](const Value& value) { return value.is_nullish(); });
@@ -226,7 +252,8 @@ Result<Value> keep_n(Evaluation& evaluation, Args args, std::string_view name, K
     const std::size_t count = std::min(values.size(), static_cast<std::size_t>(n));
     const std::size_t from = keep == Keep::last ? values.size() - count : 0;
     ArrayMaker maker;
-    for (std::size_t i = from; i < from + count; ++i) maker.add(values[i]);
+    for (std::size_t i = from; i < from + count; ++i)
+        maker.add(values[i]);
     return std::move(maker).make(evaluation.arena());
 }
 Result<Value> first_n(Evaluation& evaluation, Args args) {
@@ -245,25 +272,28 @@ Result<Value> min_n(Evaluation& evaluation, Args args) {
 Result<Value> zip(Evaluation& evaluation, Args args) {
     const bool longest = !is_absent(args[1]) && args[1].is_truthy();
     if (!args[0].is_array())
-        return failure(34461, fmt::format("inputs must be an array of expressions, found {}",
-                                          type_text(args[0])));
+        return failure(
+            34461,
+            fmt::format("inputs must be an array of expressions, found {}", type_text(args[0])));
     std::vector<std::vector<Value>> inputs;
     std::size_t rows = longest ? 0 : std::numeric_limits<std::size_t>::max();
     for (const auto& input : args[0].as_view()) {
         if (input.value.is_nullish()) return null();
         if (!input.value.is_array())
-            return failure(34468, fmt::format("$zip found a non-array expression in input: {}",
-                                              type_text(input.value)));
+            return failure(34468,
+                           fmt::format("$zip found a non-array expression in input: {}",
+                                       type_text(input.value)));
         inputs.push_back(elements(input.value));
-        rows = longest ? std::max(rows, inputs.back().size())
-                       : std::min(rows, inputs.back().size());
+        rows =
+            longest ? std::max(rows, inputs.back().size()) : std::min(rows, inputs.back().size());
     }
     if (inputs.empty()) return failure(34465, "$zip requires at least one input array");
     std::vector<Value> defaults(inputs.size(), null());
     if (!is_absent(args[2])) {
         if (!args[2].is_array())
-            return failure(34462, fmt::format("defaults must be an array of expressions, found {}",
-                                              type_text(args[2])));
+            return failure(34462,
+                           fmt::format("defaults must be an array of expressions, found {}",
+                                       type_text(args[2])));
         if (!longest)
             return failure(34466, "cannot specify defaults unless useLongestLength is true");
         const auto given = elements(args[2]);
@@ -306,6 +336,8 @@ constexpr NamedFunction named[] = {
 
 }  // namespace
 
-OperatorTable array_operators() { return {functions, named, {}}; }
+OperatorTable array_operators() {
+    return {functions, named, {}};
+}
 
 }  // namespace tessera::query::expression

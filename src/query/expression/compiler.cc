@@ -15,7 +15,8 @@ public:
     void add_dependencies(std::vector<std::string>& paths) const override {
         const Program& program = expression_->program();
         if (program.needs_whole_document()) paths.emplace_back();
-        for (const auto& path : program.dependencies()) paths.push_back(path);
+        for (const auto& path : program.dependencies())
+            paths.push_back(path);
     }
 
 private:

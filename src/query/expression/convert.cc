@@ -3,11 +3,11 @@
 // $type, $isNumber, $convert and its short forms.
 #include "query/expression/convert.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <charconv>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "bson/decimal.h"
 #include "query/expression/date.h"
@@ -24,8 +24,8 @@ std::string double_to_string(double value) {
     std::array<char, 40> buffer;
     const double size = std::fabs(value);
     // Between 1e-6 and 1e21 as digits, else with an exponent, as JavaScript prints numbers.
-    const auto format = size >= 1e-6 && size < 1e21 ? std::chars_format::fixed
-                                                    : std::chars_format::scientific;
+    const auto format =
+        size >= 1e-6 && size < 1e21 ? std::chars_format::fixed : std::chars_format::scientific;
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format);
     std::string text(buffer.data(), end.ptr);
     if (format == std::chars_format::scientific) {  // "1e-07" is written "1e-7".
@@ -43,29 +43,32 @@ Error conversion_error(std::string reason) {
     return Error(ErrorCode::conversion_failure, std::move(reason));
 }
 Error unsupported(const Value& value, Type type) {
-    return conversion_error(fmt::format("Unsupported conversion from {} to {} in $convert with no "
-                                        "onError value",
-                                        type_text(value), bson::type_name(type)));
+    return conversion_error(
+        fmt::format("Unsupported conversion from {} to {} in $convert with no "
+                    "onError value",
+                    type_text(value),
+                    bson::type_name(type)));
 }
 Error parse_error(std::string_view text, std::string_view why) {
-    return conversion_error(fmt::format("Failed to parse number '{}' in $convert with no onError "
-                                        "value: {}",
-                                        text, why));
+    return conversion_error(
+        fmt::format("Failed to parse number '{}' in $convert with no onError "
+                    "value: {}",
+                    text,
+                    why));
 }
 Error overflow(const Value& value) {
-    return conversion_error(fmt::format("Conversion would overflow target type in $convert with no "
-                                        "onError value: {}",
-                                        value.type() == Type::decimal128
-                                            ? bson::to_string(value.as_decimal128())
-                                            : double_to_string(value.to_double())));
+    return conversion_error(
+        fmt::format("Conversion would overflow target type in $convert with no "
+                    "onError value: {}",
+                    value.type() == Type::decimal128 ? bson::to_string(value.as_decimal128())
+                                                     : double_to_string(value.to_double())));
 }
 
 Result<std::int64_t> parse_integer(std::string_view text) {
     std::string_view digits = text;
     if (digits.starts_with('+')) digits.remove_prefix(1);
     std::int64_t result = 0;
-    const auto [end, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), result);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), result);
     if (error == std::errc::result_out_of_range) return parse_error(text, "Overflow");
     if (error != std::errc() || (text.size() > 1 && text[0] == '+' && text[1] == '-'))
         return parse_error(text, text.empty() ? "No digits" : "Did not consume any digits");
@@ -79,18 +82,19 @@ Result<std::int64_t> to_integer(const Value& value, std::int64_t low, std::int64
     if (value.type() == Type::number_double) {
         const double number = value.as_double();
         if (!std::isfinite(number))
-            return conversion_error("Attempt to convert NaN value to integer type in $convert with "
-                                    "no onError value");
-        if (number >= 0x1p63 || number < -0x1p63 ||
-            std::trunc(number) < static_cast<double>(low) ||
+            return conversion_error(
+                "Attempt to convert NaN value to integer type in $convert with "
+                "no onError value");
+        if (number >= 0x1p63 || number < -0x1p63 || std::trunc(number) < static_cast<double>(low) ||
             std::trunc(number) > static_cast<double>(high))
             return overflow(value);
     }
     if (value.type() == Type::decimal128) {
         const bson::Decimal128 number = value.as_decimal128();
         if (bson::is_nan(number) || bson::is_infinite(number))
-            return conversion_error("Attempt to convert NaN value to integer type in $convert with "
-                                    "no onError value");
+            return conversion_error(
+                "Attempt to convert NaN value to integer type in $convert with "
+                "no onError value");
         const bson::Decimal128 whole = bson::round(number, 0, bson::Rounding::toward_zero);
         if (bson::compare(whole, bson::decimal_from(low)) < 0 ||
             bson::compare(whole, bson::decimal_from(high)) > 0)
@@ -222,10 +226,12 @@ Result<Value> to_object_id_type(const Value& value, Arena& arena) {
         is_good = error == std::errc() && end == text.data() + 2 * i + 2;
     }
     if (!is_good)
-        return conversion_error(fmt::format("Failed to parse objectId '{}' in $convert with no "
-                                            "onError value: Invalid string length for parsing to "
-                                            "OID, expected 24 but found {}",
-                                            text, text.size()));
+        return conversion_error(
+            fmt::format("Failed to parse objectId '{}' in $convert with no "
+                        "onError value: Invalid string length for parsing to "
+                        "OID, expected 24 but found {}",
+                        text,
+                        text.size()));
     return arena.make(id);
 }
 
@@ -266,20 +272,22 @@ Result<Value> convert_to(Evaluation& evaluation, Args args) {
 Result<Value> type_of(Evaluation& evaluation, Args args) {
     return evaluation.arena().make(bson::type_name(args[0].type()));
 }
-Result<Value> is_number(Evaluation&, Args args) { return boolean(args[0].is_number()); }
+Result<Value> is_number(Evaluation&, Args args) {
+    return boolean(args[0].is_number());
+}
 
 constexpr std::array<Type, 21> all_types = {
-    Type::number_double, Type::string, Type::object, Type::array, Type::binary, Type::undefined,
-    Type::object_id, Type::boolean, Type::date, Type::null, Type::regex, Type::db_pointer,
-    Type::code, Type::symbol, Type::code_with_scope, Type::int32, Type::timestamp, Type::int64,
-    Type::decimal128, Type::min_key, Type::max_key};
+    Type::number_double, Type::string,     Type::object,  Type::array,      Type::binary,
+    Type::undefined,     Type::object_id,  Type::boolean, Type::date,       Type::null,
+    Type::regex,         Type::db_pointer, Type::code,    Type::symbol,     Type::code_with_scope,
+    Type::int32,         Type::timestamp,  Type::int64,   Type::decimal128, Type::min_key,
+    Type::max_key};
 
 Result<Type> target_type(const Value& to) {
     if (to.is_string()) {
         for (const Type type : all_types)
             if (bson::type_name(type) == to.as_string()) return type;
-        return Error(ErrorCode::bad_value,
-                     fmt::format("Unknown type name: {}", to.as_string()));
+        return Error(ErrorCode::bad_value, fmt::format("Unknown type name: {}", to.as_string()));
     }
     if (!to.is_number())
         return Error(ErrorCode::failed_to_parse,
@@ -360,6 +368,8 @@ constexpr Form forms[] = {{"$convert", parse_convert}};
 
 }  // namespace
 
-OperatorTable conversion_operators() { return {functions, {}, forms}; }
+OperatorTable conversion_operators() {
+    return {functions, {}, forms};
+}
 
 }  // namespace tessera::query::expression

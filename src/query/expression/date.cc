@@ -14,7 +14,9 @@ constexpr std::int64_t day_milliseconds = 86'400'000;
 std::int64_t floor_divide(std::int64_t value, std::int64_t by) {
     return value / by - (value % by < 0 ? 1 : 0);
 }
-bool is_leap(std::int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+bool is_leap(std::int64_t year) {
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
 
 int iso_weeks_in(std::int64_t year) {
     const std::int64_t first = days_from_civil(year, 1, 1);
@@ -80,14 +82,19 @@ DateParts parts_of(std::int64_t wall) {
     return parts;
 }
 
-Result<std::optional<TimeZone>> zone_argument(const Value& value) {
+Result<std::optional<TimeZone>> zone_argument(Evaluation& evaluation, const Value& value) {
     if (is_absent(value)) return std::optional<TimeZone>(TimeZone());
     if (value.is_nullish()) return std::optional<TimeZone>();
     if (!value.is_string())
-        return failure(40517, fmt::format("timezone must evaluate to a string, found {}",
-                                          type_text(value)));
-    TRY(TimeZone zone, TimeZone::parse(value.as_string()));
-    return std::optional<TimeZone>(std::move(zone));
+        return failure(
+            40517, fmt::format("timezone must evaluate to a string, found {}", type_text(value)));
+    Evaluation::Zone& kept = evaluation.kept_zone();
+    if (!kept.zone || kept.name != value.as_string()) {
+        TRY(TimeZone zone, TimeZone::parse(value.as_string()));
+        kept.name = value.as_string();
+        kept.zone = std::make_shared<const TimeZone>(std::move(zone));
+    }
+    return std::optional<TimeZone>(*kept.zone);
 }
 
 Result<WallTime> date_argument(const Value& value) {
@@ -103,8 +110,8 @@ Result<WallTime> date_argument(const Value& value) {
             return WallTime{std::int64_t{seconds} * 1000};
         }
         default:
-            return failure(16006, fmt::format("can't convert from BSON type {} to Date",
-                                              type_text(value)));
+            return failure(
+                16006, fmt::format("can't convert from BSON type {} to Date", type_text(value)));
     }
 }
 
@@ -142,8 +149,9 @@ private:
 }  // namespace
 
 Result<WallTime> parse_date(std::string_view text, const TimeZone& zone, bool has_zone_argument) {
-    const Error bad(ErrorCode::conversion_failure,
-                    fmt::format("Error parsing date string '{}'; it is not an ISO 8601 date", text));
+    const Error bad(
+        ErrorCode::conversion_failure,
+        fmt::format("Error parsing date string '{}'; it is not an ISO 8601 date", text));
     Reader in(text);
     const bool is_negative = in.skip('-');
     std::int64_t year = 0;
@@ -167,8 +175,10 @@ Result<WallTime> parse_date(std::string_view text, const TimeZone& zone, bool ha
         if (in.skip(':') && !in.number(2, 2, second)) return bad;
         if (in.skip('.') || in.skip(',')) {
             if (!in.number(1, 9, millisecond)) return bad;
-            for (std::size_t i = in.digits; i < 3; ++i) millisecond *= 10;
-            for (std::size_t i = in.digits; i > 3; --i) millisecond /= 10;
+            for (std::size_t i = in.digits; i < 3; ++i)
+                millisecond *= 10;
+            for (std::size_t i = in.digits; i > 3; --i)
+                millisecond /= 10;
         }
     }
     if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 24 || minute > 59 || second > 59)

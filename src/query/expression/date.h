@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Calendar arithmetic and time zones: UTC offsets ("+05:30") and Olson names, which are read from
-// the system's zone files (TZif, RFC 8536) once a process and kept.
+// the system's zone files (TZif, RFC 8536) and kept by the Evaluation that asked last.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,10 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "bson/value.h"
+
+namespace tessera::query {
+class Evaluation;
+}
 
 namespace tessera::query::expression {
 
@@ -56,11 +60,11 @@ public:
 
 private:
     std::int64_t fixed_ = 0;
-    std::shared_ptr<const ZoneFile> file_;  // Shared with the cache of zones.
+    std::shared_ptr<const ZoneFile> file_;  // Shared by copies of this zone.
 };
 
 /// The zone an optional 'timezone' argument names; none when it is nullish (the result is null).
-Result<std::optional<TimeZone>> zone_argument(const bson::Value& value);
+Result<std::optional<TimeZone>> zone_argument(Evaluation& evaluation, const bson::Value& value);
 /// The date a value stands for: date, timestamp, objectId. Fails with 16006.
 Result<WallTime> date_argument(const bson::Value& value);
 

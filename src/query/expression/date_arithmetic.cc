@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $dateAdd, $dateSubtract, $dateDiff, $dateTrunc: in units of a calendar, on a zone's wall clock.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 #include "query/expression/date.h"
 #include "query/expression/date_units.h"
@@ -35,7 +35,9 @@ constexpr std::array<std::pair<std::string_view, DateUnit>, 9> units = {{
 std::int64_t months_in(DateUnit unit) {
     return unit == DateUnit::year ? 12 : unit == DateUnit::quarter ? 3 : 1;
 }
-bool is_calendar(DateUnit unit) { return unit <= DateUnit::month; }
+bool is_calendar(DateUnit unit) {
+    return unit <= DateUnit::month;
+}
 std::int64_t length_of(DateUnit unit) {
     switch (unit) {
         case DateUnit::week:
@@ -65,14 +67,16 @@ std::optional<DateUnit> parse_unit(std::string_view text) {
     return std::nullopt;
 }
 
-Result<WallTime> add_to_date(WallTime date, DateUnit unit, std::int64_t amount,
+Result<WallTime> add_to_date(WallTime date,
+                             DateUnit unit,
+                             std::int64_t amount,
                              const TimeZone& zone) {
     const Error overflow(location(5166406), "$dateAdd overflowed");
     constexpr std::int64_t milliseconds_max = 1LL << 58;
     if (is_calendar(unit)) {
         std::int64_t months = 0;
-        if (__builtin_mul_overflow(amount, months_in(unit), &months) || months > 12 * 300'000'000LL ||
-            months < -12 * 300'000'000LL)
+        if (__builtin_mul_overflow(amount, months_in(unit), &months) ||
+            months > 12 * 300'000'000LL || months < -12 * 300'000'000LL)
             return overflow;
         const std::int64_t wall = zone.to_wall(date);
         const DateParts parts = parts_of(wall);
@@ -101,8 +105,8 @@ namespace {
 
 /// Monday 1 ... Sunday 7; 0 when the text is no weekday.
 int parse_weekday(std::string_view text) {
-    constexpr std::string_view names[] = {"monday", "tuesday",  "wednesday", "thursday",
-                                          "friday", "saturday", "sunday"};
+    constexpr std::string_view names[] = {
+        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"};
     std::string lower(text);
     for (char& c : lower)
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
@@ -117,13 +121,16 @@ struct UnitArgument {
 Result<UnitArgument> unit_argument(std::string_view name, const Value& value) {
     if (value.is_nullish()) return UnitArgument{};
     if (!value.is_string())
-        return failure(5439013, fmt::format("{} requires 'unit' to be a string, but got {}", name,
-                                            type_text(value)));
+        return failure(
+            5439013,
+            fmt::format("{} requires 'unit' to be a string, but got {}", name, type_text(value)));
     const auto unit = parse_unit(value.as_string());
     if (!unit)
-        return Error(ErrorCode::failed_to_parse,
-                     fmt::format("{} parameter 'unit' value cannot be recognized as a time unit: {}",
-                                 name, value.as_string()));
+        return Error(
+            ErrorCode::failed_to_parse,
+            fmt::format("{} parameter 'unit' value cannot be recognized as a time unit: {}",
+                        name,
+                        value.as_string()));
     return UnitArgument{unit};
 }
 /// The weekday of a 'startOfWeek' argument; Sunday without one; 0 for null.
@@ -132,20 +139,21 @@ Result<int> weekday_argument(std::string_view name, const Value& value) {
     if (value.is_nullish()) return 0;
     const int weekday = value.is_string() ? parse_weekday(value.as_string()) : 0;
     if (weekday == 0)
-        return failure(5439015, fmt::format("{} parameter 'startOfWeek' value cannot be recognized "
-                                            "as a day of a week",
-                                            name));
+        return failure(5439015,
+                       fmt::format("{} parameter 'startOfWeek' value cannot be recognized "
+                                   "as a day of a week",
+                                   name));
     return weekday;
 }
 
 Result<Value> shift_date(Evaluation& evaluation, Args args, std::string_view name, int sign) {
     TRY(const UnitArgument unit, unit_argument(name, args[1]));
-    TRY(const auto zone, zone_argument(args[3]));
+    TRY(const auto zone, zone_argument(evaluation, args[3]));
     if (args[0].is_nullish() || !unit.unit || args[2].is_nullish() || !zone) return null();
     if (args[0].type() != Type::date && args[0].type() != Type::timestamp &&
         args[0].type() != Type::object_id)
-        return failure(5166403, fmt::format("{} requires startDate to be convertible to a date",
-                                            name));
+        return failure(5166403,
+                       fmt::format("{} requires startDate to be convertible to a date", name));
     TRY(const WallTime date, date_argument(args[0]));
     if (!args[2].is_number() || !args[2].is_integral())
         return failure(5166405, fmt::format("{} expects integer amount of time units", name));
@@ -174,7 +182,7 @@ std::int64_t unit_number(std::int64_t wall, DateUnit unit, int start_of_week) {
 
 Result<Value> date_diff(Evaluation& evaluation, Args args) {
     TRY(const UnitArgument unit, unit_argument("$dateDiff", args[2]));
-    TRY(const auto zone, zone_argument(args[3]));
+    TRY(const auto zone, zone_argument(evaluation, args[3]));
     TRY(const int start_of_week, weekday_argument("$dateDiff", args[4]));
     if (args[0].is_nullish() || args[1].is_nullish() || !unit.unit || !zone || start_of_week == 0)
         return null();
@@ -196,7 +204,7 @@ Result<Value> date_diff(Evaluation& evaluation, Args args) {
 
 Result<Value> date_trunc(Evaluation& evaluation, Args args) {
     TRY(const UnitArgument unit, unit_argument("$dateTrunc", args[1]));
-    TRY(const auto zone, zone_argument(args[3]));
+    TRY(const auto zone, zone_argument(evaluation, args[3]));
     TRY(const int start_of_week, weekday_argument("$dateTrunc", args[4]));
     std::int64_t bin = 1;
     if (!is_absent(args[2])) {
@@ -234,8 +242,7 @@ Result<Value> date_trunc(Evaluation& evaluation, Args args) {
         const std::int64_t start = floor_divide(since, length) * length;
         return arena.make(WallTime{date.milliseconds - (since - start)});
     }
-    return arena.make(
-        zone->from_wall(reference + floor_divide(wall - reference, length) * length));
+    return arena.make(zone->from_wall(reference + floor_divide(wall - reference, length) * length));
 }
 
 constexpr Parameter shift_parameters[] = {
@@ -253,6 +260,8 @@ constexpr NamedFunction named[] = {
 
 }  // namespace
 
-OperatorTable date_arithmetic_operators() { return {{}, named, {}}; }
+OperatorTable date_arithmetic_operators() {
+    return {{}, named, {}};
+}
 
 }  // namespace tessera::query::expression

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $dateToString and $dateFromString.
-#include <fmt/format.h>
-
 #include <array>
+
+#include <fmt/format.h>
 
 #include "query/expression/date.h"
 #include "query/expression/node.h"
@@ -12,80 +12,130 @@
 namespace tessera::query::expression {
 namespace {
 
-constexpr std::array<std::string_view, 12> month_names = {
-    "January", "February", "March",     "April",   "May",      "June",
-    "July",    "August",   "September", "October", "November", "December"};
+constexpr std::array<std::string_view, 12> month_names = {"January",
+                                                          "February",
+                                                          "March",
+                                                          "April",
+                                                          "May",
+                                                          "June",
+                                                          "July",
+                                                          "August",
+                                                          "September",
+                                                          "October",
+                                                          "November",
+                                                          "December"};
 
 std::string offset_text(std::int64_t milliseconds) {
     const std::int64_t minutes = (milliseconds < 0 ? -milliseconds : milliseconds) / 60'000;
     return fmt::format("{}{:02}{:02}", milliseconds < 0 ? '-' : '+', minutes / 60, minutes % 60);
 }
 
+Status append_year(std::int64_t year, std::string& out) {
+    if (year < 0 || year > 9999)
+        return failure(18537,
+                       fmt::format("Could not convert date to string: date component was outside "
+                                   "the supported range of 0-9999: {}",
+                                   year));
+    out += fmt::format("{:04}", year);
+    return {};
+}
+
+/// A numeric field's value and width; width 0: no such field.
+struct NumberField {
+    int value;
+    int width;
+};
+NumberField number_field(char what, const DateParts& p) {
+    switch (what) {
+        case 'm':
+            return {p.month, 2};
+        case 'd':
+            return {p.day, 2};
+        case 'H':
+            return {p.hour, 2};
+        case 'M':
+            return {p.minute, 2};
+        case 'S':
+            return {p.second, 2};
+        case 'L':
+            return {p.millisecond, 3};
+        case 'j':
+            return {p.day_of_year, 3};
+        case 'w':
+            return {p.day_of_week, 1};
+        case 'u':
+            return {p.iso_day_of_week, 1};
+        case 'U':
+            return {p.week, 2};
+        case 'V':
+            return {p.iso_week, 2};
+        default:
+            return {0, 0};
+    }
+}
+
+/// Writes what '%' and `what` stand for.
+Status append_field(char what, const DateParts& p, std::int64_t offset, std::string& out) {
+    const std::string_view month = month_names[static_cast<std::size_t>(p.month - 1)];
+    switch (what) {
+        case '%':
+            out.push_back('%');
+            return {};
+        case 'Y':
+            return append_year(p.year, out);
+        case 'G':
+            return append_year(p.iso_year, out);
+        case 'z':
+            out += offset_text(offset);
+            return {};
+        case 'Z':
+            out += std::to_string(offset / 60'000);
+            return {};
+        case 'b':
+            out += month.substr(0, 3);
+            return {};
+        case 'B':
+            out += month;
+            return {};
+        default:
+            break;
+    }
+    const NumberField number = number_field(what, p);
+    if (number.width == 0)
+        return failure(18536, fmt::format("Invalid format character '%{}' in format string", what));
+    out += fmt::format("{:0{}}", number.value, number.width);
+    return {};
+}
+
 Result<std::string> format_date(std::string_view format, WallTime date, const TimeZone& zone) {
     const std::int64_t offset = zone.offset_at(date);
-    const DateParts p = parts_of(date.milliseconds + offset);
-    const auto year_text = [](std::int64_t year) -> Result<std::string> {
-        if (year < 0 || year > 9999)
-            return failure(18537, fmt::format("Could not convert date to string: date component "
-                                              "was outside the supported range of 0-9999: {}",
-                                              year));
-        return fmt::format("{:04}", year);
-    };
+    const DateParts parts = parts_of(date.milliseconds + offset);
     std::string out;
     for (std::size_t i = 0; i < format.size(); ++i) {
         if (format[i] != '%') {
             out.push_back(format[i]);
             continue;
         }
-        if (++i == format.size())
-            return failure(18535, "Unmatched '%' at end of format string");
-        switch (format[i]) {
-            case '%': out.push_back('%'); break;
-            case 'Y': {
-                TRY(const std::string text, year_text(p.year));
-                out += text;
-                break;
-            }
-            case 'G': {
-                TRY(const std::string text, year_text(p.iso_year));
-                out += text;
-                break;
-            }
-            case 'm': out += fmt::format("{:02}", p.month); break;
-            case 'd': out += fmt::format("{:02}", p.day); break;
-            case 'H': out += fmt::format("{:02}", p.hour); break;
-            case 'M': out += fmt::format("{:02}", p.minute); break;
-            case 'S': out += fmt::format("{:02}", p.second); break;
-            case 'L': out += fmt::format("{:03}", p.millisecond); break;
-            case 'j': out += fmt::format("{:03}", p.day_of_year); break;
-            case 'w': out += fmt::format("{}", p.day_of_week); break;
-            case 'u': out += fmt::format("{}", p.iso_day_of_week); break;
-            case 'U': out += fmt::format("{:02}", p.week); break;
-            case 'V': out += fmt::format("{:02}", p.iso_week); break;
-            case 'z': out += offset_text(offset); break;
-            case 'Z': out += fmt::format("{}", offset / 60'000); break;
-            case 'b': out += month_names[static_cast<std::size_t>(p.month - 1)].substr(0, 3); break;
-            case 'B': out += month_names[static_cast<std::size_t>(p.month - 1)]; break;
-            default:
-                return failure(18536, fmt::format("Invalid format character '%{}' in format string",
-                                                  format[i]));
-        }
+        if (++i == format.size()) return failure(18535, "Unmatched '%' at end of format string");
+        TRY_OK(append_field(format[i], parts, offset, out));
     }
     return out;
 }
 
 Result<Value> date_to_string(Evaluation& evaluation, Args args) {
     const Value& date = args[0];
-    TRY(const auto zone, zone_argument(args[2]));
-    std::string_view format = zone && zone->is_utc() ? "%Y-%m-%dT%H:%M:%S.%LZ"
-                                                     : "%Y-%m-%dT%H:%M:%S.%L";
+    TRY(const auto zone, zone_argument(evaluation, args[2]));
+    std::string_view format =
+        zone && zone->is_utc() ? "%Y-%m-%dT%H:%M:%S.%LZ" : "%Y-%m-%dT%H:%M:%S.%L";
     const Value on_null = is_absent(args[3]) ? null() : args[3];
     if (!is_absent(args[1])) {
         if (args[1].is_nullish()) return on_null;
         if (!args[1].is_string())
-            return failure(18533, fmt::format("$dateToString requires that 'format' be a string, "
-                                              "found: {} with value {}",
-                                              type_text(args[1]), type_text(args[1])));
+            return failure(18533,
+                           fmt::format("$dateToString requires that 'format' be a string, "
+                                       "found: {} with value {}",
+                                       type_text(args[1]),
+                                       type_text(args[1])));
         format = args[1].as_string();
     }
     if (!zone) return null();
@@ -161,24 +211,38 @@ private:
                 if (text_.empty() || text_.front() != '%') return mismatch();
                 text_.remove_prefix(1);
                 return {};
-            case 'Y': return number(4, year_);
-            case 'G': is_iso_ = true; return number(4, year_);
-            case 'm': return number(2, month_);
-            case 'd': return number(2, day_);
-            case 'H': return number(2, hour_);
-            case 'M': return number(2, minute_);
-            case 'S': return number(2, second_);
-            case 'L': return number(3, millisecond_);
-            case 'j': return number(3, day_of_year_);
-            case 'u': return number(1, iso_day_);
-            case 'V': return number(2, iso_week_);
+            case 'Y':
+                return number(4, year_);
+            case 'G':
+                is_iso_ = true;
+                return number(4, year_);
+            case 'm':
+                return number(2, month_);
+            case 'd':
+                return number(2, day_);
+            case 'H':
+                return number(2, hour_);
+            case 'M':
+                return number(2, minute_);
+            case 'S':
+                return number(2, second_);
+            case 'L':
+                return number(3, millisecond_);
+            case 'j':
+                return number(3, day_of_year_);
+            case 'u':
+                return number(1, iso_day_);
+            case 'V':
+                return number(2, iso_week_);
             case 'b':
-            case 'B': return month_name(what == 'B');
+            case 'B':
+                return month_name(what == 'B');
             case 'z':
-            case 'Z': return offset(what == 'Z');
+            case 'Z':
+                return offset(what == 'Z');
             default:
-                return failure(18536, fmt::format("Invalid format character '%{}' in format string",
-                                                  what));
+                return failure(
+                    18536, fmt::format("Invalid format character '%{}' in format string", what));
         }
     }
     Status month_name(bool is_full) {
@@ -240,23 +304,26 @@ Result<WallTime> read_date(Args args, const TimeZone& zone) {
 }
 
 Result<Value> date_from_string(Evaluation& evaluation, Args args) {
-    TRY(const auto zone, zone_argument(args[at_zone]));
+    TRY(const auto zone, zone_argument(evaluation, args[at_zone]));
     if (!is_absent(args[at_format])) {
         if (args[at_format].is_nullish()) return null();
         if (!args[at_format].is_string())
-            return failure(40684, fmt::format("$dateFromString requires that 'format' be a string, "
-                                              "found: {}",
-                                              type_text(args[at_format])));
+            return failure(40684,
+                           fmt::format("$dateFromString requires that 'format' be a string, "
+                                       "found: {}",
+                                       type_text(args[at_format])));
     }
     const Value& text = args[at_text];
     if (text.is_nullish()) return is_absent(args[at_on_null]) ? null() : args[at_on_null];
     if (!zone) return null();
     if (!text.is_string()) {
         if (!is_absent(args[at_on_error])) return args[at_on_error];
-        return Error(ErrorCode::conversion_failure,
-                     fmt::format("$dateFromString requires that 'dateString' be a string, found: {} "
-                                 "with value {}",
-                                 type_text(text), type_text(text)));
+        return Error(
+            ErrorCode::conversion_failure,
+            fmt::format("$dateFromString requires that 'dateString' be a string, found: {} "
+                        "with value {}",
+                        type_text(text),
+                        type_text(text)));
     }
     auto date = read_date(args, *zone);
     if (date) return evaluation.arena().make(*date);
@@ -277,10 +344,18 @@ constexpr NamedFunction named[] = {
 
 std::string date_to_iso(WallTime date) {
     const DateParts p = parts_of(date.milliseconds);
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", p.year, p.month, p.day, p.hour,
-                       p.minute, p.second, p.millisecond);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+                       p.year,
+                       p.month,
+                       p.day,
+                       p.hour,
+                       p.minute,
+                       p.second,
+                       p.millisecond);
 }
 
-OperatorTable date_text_operators() { return {{}, named, {}}; }
+OperatorTable date_text_operators() {
+    return {{}, named, {}};
+}
 
 }  // namespace tessera::query::expression

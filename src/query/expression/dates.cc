@@ -12,17 +12,17 @@ namespace {
 using Read = Value (*)(const DateParts&, Arena&);
 
 Result<Value> part(Evaluation& evaluation, Args args, Read read) {
-    TRY(const auto zone, zone_argument(args[1]));
+    TRY(const auto zone, zone_argument(evaluation, args[1]));
     if (!zone || args[0].is_nullish()) return null();
     TRY(const WallTime date, date_argument(args[0]));
     return read(parts_of(zone->to_wall(date)), evaluation.arena());
 }
 
-#define DATE_PART(function, type, field)                                                        \
-    Result<Value> function(Evaluation& evaluation, Args args) {                                 \
-        return part(evaluation, args, [](const DateParts& parts, Arena& arena) {                \
-            return arena.make(static_cast<type>(parts.field));                                  \
-        });                                                                                     \
+#define DATE_PART(function, type, field)                                         \
+    Result<Value> function(Evaluation& evaluation, Args args) {                  \
+        return part(evaluation, args, [](const DateParts& parts, Arena& arena) { \
+            return arena.make(static_cast<type>(parts.field));                   \
+        });                                                                      \
     }
 DATE_PART(year, std::int32_t, year)
 DATE_PART(month, std::int32_t, month)
@@ -87,8 +87,8 @@ Result<NodePtr> parse_part(Parser& parser, std::string_view name, const Value& a
         if (function.name == name) run = function.run;
     Value date = argument;
     Value zone;
-    if (argument.is_object() && (argument.as_view().is_empty() ||
-                                 !argument.as_view().front().name.starts_with('$'))) {
+    if (argument.is_object() &&
+        (argument.as_view().is_empty() || !argument.as_view().front().name.starts_with('$'))) {
         date = Value();
         for (const auto& element : argument.as_view()) {
             if (element.name == "date")
@@ -96,18 +96,22 @@ Result<NodePtr> parse_part(Parser& parser, std::string_view name, const Value& a
             else if (element.name == "timezone")
                 zone = element.value;
             else
-                return failure(40535, fmt::format("unrecognized option to {}: \"{}\"", name,
-                                                  element.name));
+                return failure(
+                    40535, fmt::format("unrecognized option to {}: \"{}\"", name, element.name));
         }
         if (date.is_missing())
-            return failure(40539, fmt::format("missing 'date' argument to {}, provided: {}", name,
-                                              type_text(argument)));
+            return failure(
+                40539,
+                fmt::format(
+                    "missing 'date' argument to {}, provided: {}", name, type_text(argument)));
     } else if (argument.is_array()) {
         const auto values = elements(argument);
         if (values.size() != 1)
-            return failure(40536, fmt::format("{} accepts exactly one argument if given an array, "
-                                              "but was given {}",
-                                              name, values.size()));
+            return failure(40536,
+                           fmt::format("{} accepts exactly one argument if given an array, "
+                                       "but was given {}",
+                                       name,
+                                       values.size()));
         date = values[0];
     }
     TRY(NodePtr date_node, parser.operand(date));
@@ -119,13 +123,14 @@ Result<NodePtr> parse_part(Parser& parser, std::string_view name, const Value& a
 }
 
 Result<Value> date_to_parts(Evaluation& evaluation, Args args) {
-    TRY(const auto zone, zone_argument(args[1]));
+    TRY(const auto zone, zone_argument(evaluation, args[1]));
     bool is_iso = false;
     if (!is_absent(args[2])) {
         if (args[2].is_nullish()) return null();
         if (!args[2].is_boolean())
-            return failure(40521, fmt::format("iso8601 must evaluate to a bool, found {}",
-                                              type_text(args[2])));
+            return failure(
+                40521,
+                fmt::format("iso8601 must evaluate to a bool, found {}", type_text(args[2])));
         is_iso = args[2].as_bool();
     }
     if (!zone || args[0].is_nullish()) return null();
@@ -146,52 +151,78 @@ Result<Value> date_to_parts(Evaluation& evaluation, Args args) {
 }
 
 enum : std::size_t {
-    at_year, at_iso_year, at_month, at_iso_week, at_day, at_iso_day, at_hour, at_minute, at_second,
-    at_millisecond, at_zone, parts_count
+    at_year,
+    at_iso_year,
+    at_month,
+    at_iso_week,
+    at_day,
+    at_iso_day,
+    at_hour,
+    at_minute,
+    at_second,
+    at_millisecond,
+    at_zone,
+    parts_count
 };
-constexpr Parameter from_parts_parameters[] = {
-    {"year"}, {"isoWeekYear"}, {"month"},  {"isoWeek"}, {"day"},         {"isoDayOfWeek"},
-    {"hour"}, {"minute"},      {"second"}, {"millisecond"}, {"timezone"}};
+constexpr Parameter from_parts_parameters[] = {{"year"},
+                                               {"isoWeekYear"},
+                                               {"month"},
+                                               {"isoWeek"},
+                                               {"day"},
+                                               {"isoDayOfWeek"},
+                                               {"hour"},
+                                               {"minute"},
+                                               {"second"},
+                                               {"millisecond"},
+                                               {"timezone"}};
 
 Result<Value> date_from_parts(Evaluation& evaluation, Args args) {
     std::int64_t numbers[parts_count] = {1970, 1970, 1, 1, 1, 1, 0, 0, 0, 0, 0};
     const bool is_iso = !is_absent(args[at_iso_year]);
     if (is_iso == !is_absent(args[at_year])) {
         if (is_iso)
-            return failure(40489, "$dateFromParts does not allow mixing natural dates with ISO "
-                                  "dates");
-        return failure(40516, "$dateFromParts requires either 'year' or 'isoWeekYear' to be "
-                              "present");
+            return failure(40489,
+                           "$dateFromParts does not allow mixing natural dates with ISO "
+                           "dates");
+        return failure(40516,
+                       "$dateFromParts requires either 'year' or 'isoWeekYear' to be "
+                       "present");
     }
     for (const std::size_t i : is_iso ? std::initializer_list<std::size_t>{at_month, at_day}
                                       : std::initializer_list<std::size_t>{at_iso_week, at_iso_day})
         if (!is_absent(args[i]))
             return failure(is_iso ? 40525 : 40489,
                            "$dateFromParts does not allow mixing natural dates with ISO dates");
-    TRY(const auto zone, zone_argument(args[at_zone]));
+    TRY(const auto zone, zone_argument(evaluation, args[at_zone]));
     if (!zone) return null();
     for (std::size_t i = 0; i < at_zone; ++i) {
         if (is_absent(args[i])) continue;
         if (args[i].is_nullish()) return null();
         if (!args[i].is_number() || !args[i].is_integral())
-            return failure(40515, fmt::format("'{}' must evaluate to an integer, found {} with "
-                                              "value: {}",
-                                              from_parts_parameters[i].name, type_text(args[i]),
-                                              args[i].to_double()));
+            return failure(40515,
+                           fmt::format("'{}' must evaluate to an integer, found {} with "
+                                       "value: {}",
+                                       from_parts_parameters[i].name,
+                                       type_text(args[i]),
+                                       args[i].to_double()));
         numbers[i] = args[i].to_int64();
         if (i <= at_iso_year) {
             if (numbers[i] < 1 || numbers[i] > 9999)
-                return failure(40523, fmt::format("'{}' must evaluate to an integer in the range 1 "
-                                                  "to 9999, found {}",
-                                                  from_parts_parameters[i].name, numbers[i]));
+                return failure(40523,
+                               fmt::format("'{}' must evaluate to an integer in the range 1 "
+                                           "to 9999, found {}",
+                                           from_parts_parameters[i].name,
+                                           numbers[i]));
         } else if (i <= at_minute && (numbers[i] < -32768 || numbers[i] > 32767)) {
-            return failure(31034, fmt::format("'{}' must evaluate to a value in the range [-32768, "
-                                              "32767]; value {} is not in range",
-                                              from_parts_parameters[i].name, numbers[i]));
+            return failure(31034,
+                           fmt::format("'{}' must evaluate to a value in the range [-32768, "
+                                       "32767]; value {} is not in range",
+                                       from_parts_parameters[i].name,
+                                       numbers[i]));
         } else if (numbers[i] < INT32_MIN * std::int64_t{1000} ||
                    numbers[i] > INT32_MAX * std::int64_t{1000}) {
-            return failure(31095, fmt::format("'{}' is out of range",
-                                              from_parts_parameters[i].name));
+            return failure(31095,
+                           fmt::format("'{}' is out of range", from_parts_parameters[i].name));
         }
     }
     std::int64_t days = 0;
@@ -209,13 +240,15 @@ Result<Value> date_from_parts(Evaluation& evaluation, Args args) {
     return evaluation.arena().make(zone->from_wall(wall));
 }
 
-Result<Value> timestamp_part(Evaluation& evaluation, Args args, std::string_view name,
+Result<Value> timestamp_part(Evaluation& evaluation,
+                             Args args,
+                             std::string_view name,
                              bool wants_seconds) {
     if (args[0].is_nullish()) return null();
     if (args[0].type() != Type::timestamp)
-        return failure(wants_seconds ? 5687301 : 5687302,
-                       fmt::format("Argument to {} must be a timestamp, but is {}", name,
-                                   type_text(args[0])));
+        return failure(
+            wants_seconds ? 5687301 : 5687302,
+            fmt::format("Argument to {} must be a timestamp, but is {}", name, type_text(args[0])));
     const Timestamp timestamp = args[0].as_timestamp();
     return evaluation.arena().make(
         std::int64_t{wants_seconds ? timestamp.seconds : timestamp.increment});
@@ -235,15 +268,25 @@ constexpr NamedFunction named[] = {
     {"$dateFromParts", from_parts_parameters, date_from_parts, {40519, 40518, 40516}},
 };
 constexpr Form forms[] = {
-    {"$year", parse_part},         {"$month", parse_part},       {"$dayOfMonth", parse_part},
-    {"$hour", parse_part},         {"$minute", parse_part},      {"$second", parse_part},
-    {"$millisecond", parse_part},  {"$dayOfYear", parse_part},   {"$dayOfWeek", parse_part},
-    {"$isoDayOfWeek", parse_part}, {"$isoWeek", parse_part},     {"$isoWeekYear", parse_part},
+    {"$year", parse_part},
+    {"$month", parse_part},
+    {"$dayOfMonth", parse_part},
+    {"$hour", parse_part},
+    {"$minute", parse_part},
+    {"$second", parse_part},
+    {"$millisecond", parse_part},
+    {"$dayOfYear", parse_part},
+    {"$dayOfWeek", parse_part},
+    {"$isoDayOfWeek", parse_part},
+    {"$isoWeek", parse_part},
+    {"$isoWeekYear", parse_part},
     {"$week", parse_part},
 };
 
 }  // namespace
 
-OperatorTable date_operators() { return {functions, named, forms}; }
+OperatorTable date_operators() {
+    return {functions, named, forms};
+}
 
 }  // namespace tessera::query::expression

@@ -122,7 +122,9 @@ Result<Expression> Program::parse_path(std::string_view path) {
     return Expression(std::move(node));
 }
 
-bool Program::has_operator(std::string_view name) { return expression::is_operator(name); }
+bool Program::has_operator(std::string_view name) {
+    return expression::is_operator(name);
+}
 
 Result<std::unique_ptr<StandaloneExpression>> StandaloneExpression::parse(
     const Value& spec, const ExpressionContext& context) {

@@ -26,15 +26,16 @@ namespace tessera::query {
 
 /// What an expression may know about the world: constant for one command.
 struct ExpressionContext {
-    bson::Document let;                         // User variables: name -> value.
-    WallTime now;                               // $$NOW.
-    std::optional<Timestamp> cluster_time;      // $$CLUSTER_TIME; absent on a standalone.
-    std::uint64_t random_seed = 0;              // $rand, $sampleRate.
+    bson::Document let;                     // User variables: name -> value.
+    WallTime now;                           // $$NOW.
+    std::optional<Timestamp> cluster_time;  // $$CLUSTER_TIME; absent on a standalone.
+    std::uint64_t random_seed = 0;          // $rand, $sampleRate.
 };
 
 namespace expression {
 class Node;
 class Parser;
+class TimeZone;
 }  // namespace expression
 
 class Program;
@@ -69,6 +70,14 @@ public:
         return scratch_;
     }
 
+    /// The time zone used last, so that its file is read once.
+    struct Zone {
+        std::string name;
+        std::shared_ptr<const expression::TimeZone>
+            zone;  // Shared with nobody, but incomplete here.
+    };
+    Zone& kept_zone() { return zone_; }
+
 private:
     void load_fields();
 
@@ -79,6 +88,7 @@ private:
     std::vector<bson::Value> fields_;
     std::vector<bson::Value> variables_;
     std::string scratch_;
+    Zone zone_;
     Random random_;
 };
 
@@ -105,15 +115,16 @@ private:
     std::unique_ptr<expression::Node> node_;
 };
 
-/// What the expressions of one stage (or filter, or projection) share. Not copied; must outlive them.
+/// What the expressions of one stage (or filter, or projection) share. Not copied; must outlive
+/// them.
 class Program {
 public:
     explicit Program(const ExpressionContext& context);
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
 
-    /// Parses any operand: a field path or variable, an operator object, an object of expressions, an
-    /// array, a literal. `spec` may die after the call.
+    /// Parses any operand: a field path or variable, an operator object, an object of expressions,
+    /// an array, a literal. `spec` may die after the call.
     Result<Expression> parse(const bson::Value& spec);
     /// Parses {$operator: argument}; unknown ones fail with 168 "Unrecognized expression '$x'".
     Result<Expression> parse_operator(std::string_view name, const bson::Value& argument);

@@ -5,10 +5,10 @@
 // answer is compared in canonical form, so that types count.
 #include "query/expression/expression.h"
 
-#include <gtest/gtest.h>
-
 #include <fstream>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"

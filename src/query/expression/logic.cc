@@ -8,19 +8,35 @@
 namespace tessera::query::expression {
 namespace {
 
-int order(Args args) { return bson::compare(args[0], args[1]); }
+int order(Args args) {
+    return bson::compare(args[0], args[1]);
+}
 
-Result<Value> equal(Evaluation&, Args args) { return boolean(order(args) == 0); }
-Result<Value> not_equal(Evaluation&, Args args) { return boolean(order(args) != 0); }
-Result<Value> less(Evaluation&, Args args) { return boolean(order(args) < 0); }
-Result<Value> less_or_equal(Evaluation&, Args args) { return boolean(order(args) <= 0); }
-Result<Value> greater(Evaluation&, Args args) { return boolean(order(args) > 0); }
-Result<Value> greater_or_equal(Evaluation&, Args args) { return boolean(order(args) >= 0); }
+Result<Value> equal(Evaluation&, Args args) {
+    return boolean(order(args) == 0);
+}
+Result<Value> not_equal(Evaluation&, Args args) {
+    return boolean(order(args) != 0);
+}
+Result<Value> less(Evaluation&, Args args) {
+    return boolean(order(args) < 0);
+}
+Result<Value> less_or_equal(Evaluation&, Args args) {
+    return boolean(order(args) <= 0);
+}
+Result<Value> greater(Evaluation&, Args args) {
+    return boolean(order(args) > 0);
+}
+Result<Value> greater_or_equal(Evaluation&, Args args) {
+    return boolean(order(args) >= 0);
+}
 Result<Value> compare(Evaluation& evaluation, Args args) {
     const int result = order(args);
     return evaluation.arena().make(std::int32_t{result < 0 ? -1 : result > 0 ? 1 : 0});
 }
-Result<Value> negation(Evaluation&, Args args) { return boolean(!args[0].is_truthy()); }
+Result<Value> negation(Evaluation&, Args args) {
+    return boolean(!args[0].is_truthy());
+}
 
 Result<std::vector<NodePtr>> parse_list(Parser& parser, const Value& argument) {
     std::vector<NodePtr> nodes;
@@ -49,7 +65,8 @@ public:
         return boolean(!deciding_);
     }
     void add_children(std::vector<NodePtr*>& out) override {
-        for (auto& node : nodes_) out.push_back(&node);
+        for (auto& node : nodes_)
+            out.push_back(&node);
     }
     bool is_foldable() const override { return true; }
 
@@ -110,8 +127,8 @@ Result<NodePtr> parse_cond(Parser& parser, std::string_view, const Value& argume
                               : element.name == "else" ? &otherwise
                                                        : nullptr;
             if (!target)
-                return failure(17083, fmt::format("Unrecognized parameter to $cond: {}",
-                                                  element.name));
+                return failure(17083,
+                               fmt::format("Unrecognized parameter to $cond: {}", element.name));
             TRY(*target, parser.operand(element.value));
         }
         if (!branches[0].condition) return failure(17080, "Missing 'if' parameter to $cond");
@@ -120,9 +137,10 @@ Result<NodePtr> parse_cond(Parser& parser, std::string_view, const Value& argume
     } else {
         TRY(auto nodes, parse_list(parser, argument));
         if (nodes.size() != 3)
-            return failure(16020, fmt::format("Expression $cond takes exactly 3 arguments. {} were "
-                                              "passed in.",
-                                              nodes.size()));
+            return failure(16020,
+                           fmt::format("Expression $cond takes exactly 3 arguments. {} were "
+                                       "passed in.",
+                                       nodes.size()));
         branches[0].condition = std::move(nodes[0]);
         branches[0].then = std::move(nodes[1]);
         otherwise = std::move(nodes[2]);
@@ -132,8 +150,9 @@ Result<NodePtr> parse_cond(Parser& parser, std::string_view, const Value& argume
 
 Result<Switch::Branch> parse_branch(Parser& parser, const Value& spec) {
     if (!spec.is_object())
-        return failure(40062, fmt::format("$switch requires each branch to be an object, found: {}",
-                                          type_text(spec)));
+        return failure(40062,
+                       fmt::format("$switch requires each branch to be an object, found: {}",
+                                   type_text(spec)));
     Switch::Branch branch;
     for (const auto& element : spec.as_view()) {
         if (element.name == "case") {
@@ -141,8 +160,9 @@ Result<Switch::Branch> parse_branch(Parser& parser, const Value& spec) {
         } else if (element.name == "then") {
             TRY(branch.then, parser.operand(element.value));
         } else {
-            return failure(40063, fmt::format("$switch found an unknown argument to a branch: {}",
-                                              element.name));
+            return failure(
+                40063,
+                fmt::format("$switch found an unknown argument to a branch: {}", element.name));
         }
     }
     if (!branch.condition)
@@ -154,16 +174,18 @@ Result<Switch::Branch> parse_branch(Parser& parser, const Value& spec) {
 
 Result<NodePtr> parse_switch(Parser& parser, std::string_view, const Value& argument) {
     if (!argument.is_object())
-        return failure(40060, fmt::format("$switch requires an object as an argument, found: {}",
-                                          type_text(argument)));
+        return failure(40060,
+                       fmt::format("$switch requires an object as an argument, found: {}",
+                                   type_text(argument)));
     std::vector<Switch::Branch> branches;
     NodePtr otherwise;
     for (const auto& element : argument.as_view()) {
         if (element.name == "branches") {
             if (!element.value.is_array())
-                return failure(40061, fmt::format("$switch expected an array for 'branches', "
-                                                  "found: {}",
-                                                  type_text(element.value)));
+                return failure(40061,
+                               fmt::format("$switch expected an array for 'branches', "
+                                           "found: {}",
+                                           type_text(element.value)));
             for (const auto& branch : element.value.as_view()) {
                 TRY(auto parsed, parse_branch(parser, branch.value));
                 branches.push_back(std::move(parsed));
@@ -171,8 +193,8 @@ Result<NodePtr> parse_switch(Parser& parser, std::string_view, const Value& argu
         } else if (element.name == "default") {
             TRY(otherwise, parser.operand(element.value));
         } else {
-            return failure(40067, fmt::format("$switch found an unknown argument: {}",
-                                              element.name));
+            return failure(40067,
+                           fmt::format("$switch found an unknown argument: {}", element.name));
         }
     }
     if (branches.empty()) return failure(40068, "$switch requires at least one branch.");
@@ -191,7 +213,8 @@ public:
         return last;
     }
     void add_children(std::vector<NodePtr*>& out) override {
-        for (auto& node : nodes_) out.push_back(&node);
+        for (auto& node : nodes_)
+            out.push_back(&node);
     }
     bool is_foldable() const override { return true; }
 
@@ -202,8 +225,8 @@ private:
 Result<NodePtr> parse_if_null(Parser& parser, std::string_view, const Value& argument) {
     TRY(auto nodes, parse_list(parser, argument));
     if (nodes.size() < 2)
-        return failure(1257300, fmt::format("$ifNull needs at least two arguments, had: {}",
-                                            nodes.size()));
+        return failure(1257300,
+                       fmt::format("$ifNull needs at least two arguments, had: {}", nodes.size()));
     return NodePtr(std::make_unique<IfNull>(std::move(nodes)));
 }
 
@@ -219,7 +242,8 @@ public:
         return in_->evaluate(evaluation);
     }
     void add_children(std::vector<NodePtr*>& out) override {
-        for (auto& [slot, node] : bindings_) out.push_back(&node);
+        for (auto& [slot, node] : bindings_)
+            out.push_back(&node);
         out.push_back(&in_);
     }
 
@@ -229,7 +253,8 @@ private:
 };
 
 Result<NodePtr> parse_let(Parser& parser, std::string_view, const Value& argument) {
-    if (!argument.is_object()) return failure(16874, "$let only supports an object as its argument");
+    if (!argument.is_object())
+        return failure(16874, "$let only supports an object as its argument");
     Value vars;
     Value in;
     for (const auto& element : argument.as_view()) {
@@ -243,8 +268,7 @@ Result<NodePtr> parse_let(Parser& parser, std::string_view, const Value& argumen
     if (vars.is_missing()) return failure(16876, "Missing 'vars' parameter to $let");
     if (in.is_missing()) return failure(16877, "Missing 'in' parameter to $let");
     if (!vars.is_object())
-        return Error(ErrorCode::failed_to_parse,
-                     "invalid parameter: expected an object (vars)");
+        return Error(ErrorCode::failed_to_parse, "invalid parameter: expected an object (vars)");
     std::vector<std::pair<std::size_t, NodePtr>> bindings;
     std::vector<std::string_view> names;
     for (const auto& element : vars.as_view()) {
@@ -253,9 +277,11 @@ Result<NodePtr> parse_let(Parser& parser, std::string_view, const Value& argumen
         bindings.emplace_back(0, std::move(value));
         names.push_back(element.name);
     }
-    for (std::size_t i = 0; i < names.size(); ++i) bindings[i].first = parser.enter(names[i]);
+    for (std::size_t i = 0; i < names.size(); ++i)
+        bindings[i].first = parser.enter(names[i]);
     auto body = parser.operand(in);
-    for (std::size_t i = 0; i < names.size(); ++i) parser.leave();
+    for (std::size_t i = 0; i < names.size(); ++i)
+        parser.leave();
     TRY(NodePtr node, std::move(body));
     return NodePtr(std::make_unique<Let>(std::move(bindings), std::move(node)));
 }
@@ -282,19 +308,31 @@ Result<NodePtr> parse_sample_rate(Parser&, std::string_view, const Value& argume
 }
 
 constexpr Function functions[] = {
-    {"$eq", 2, 2, equal},         {"$ne", 2, 2, not_equal},
-    {"$lt", 2, 2, less},          {"$lte", 2, 2, less_or_equal},
-    {"$gt", 2, 2, greater},       {"$gte", 2, 2, greater_or_equal},
-    {"$cmp", 2, 2, compare},      {"$not", 1, 1, negation},
+    {"$eq", 2, 2, equal},
+    {"$ne", 2, 2, not_equal},
+    {"$lt", 2, 2, less},
+    {"$lte", 2, 2, less_or_equal},
+    {"$gt", 2, 2, greater},
+    {"$gte", 2, 2, greater_or_equal},
+    {"$cmp", 2, 2, compare},
+    {"$not", 1, 1, negation},
 };
 constexpr Form forms[] = {
-    {"$and", parse_and},         {"$or", parse_or},       {"$cond", parse_cond},
-    {"$switch", parse_switch},   {"$let", parse_let},     {"$ifNull", parse_if_null},
-    {"$literal", parse_literal}, {"$const", parse_literal}, {"$sampleRate", parse_sample_rate},
+    {"$and", parse_and},
+    {"$or", parse_or},
+    {"$cond", parse_cond},
+    {"$switch", parse_switch},
+    {"$let", parse_let},
+    {"$ifNull", parse_if_null},
+    {"$literal", parse_literal},
+    {"$const", parse_literal},
+    {"$sampleRate", parse_sample_rate},
 };
 
 }  // namespace
 
-OperatorTable logic_operators() { return {functions, {}, forms}; }
+OperatorTable logic_operators() {
+    return {functions, {}, forms};
+}
 
 }  // namespace tessera::query::expression

@@ -147,8 +147,12 @@ inline Error failure(int code, std::string reason) {
     return Error(location(code), std::move(reason));
 }
 std::string type_text(const Value& value);  // "string", "missing" ...
-inline Value null() { return Arena::make_null(); }
-inline Value boolean(bool value) { return Arena::make_bool(value); }
+inline Value null() {
+    return Arena::make_null();
+}
+inline Value boolean(bool value) {
+    return Arena::make_bool(value);
+}
 
 /// Builds an array value; missing elements become null.
 class ArrayMaker {
@@ -177,7 +181,6 @@ Value walk_path(const Value& value, std::span<const std::string> parts, Arena& a
 
 /// Splits and checks a field path ("a.b"), without its '$'.
 Result<std::vector<std::string>> split_path(std::string_view path);
-
 
 /// Whether an operator of that name exists.
 bool is_operator(std::string_view name);

@@ -33,7 +33,9 @@ constexpr WideInt two_to_32 = WideInt{1} << 32;
 Decimal128 decimal_of(WideInt value) {
     const bool is_negative = value < 0;
     if (is_negative) value = -value;
-    const auto part = [](WideInt bits) { return bson::decimal_from(static_cast<std::int64_t>(bits)); };
+    const auto part = [](WideInt bits) {
+        return bson::decimal_from(static_cast<std::int64_t>(bits));
+    };
     const Decimal128 base = part(two_to_32);
     Decimal128 result = part(value >> 96);
     for (int shift = 64; shift >= 0; shift -= 32)
@@ -43,7 +45,9 @@ Decimal128 decimal_of(WideInt value) {
 
 }  // namespace
 
-Type widest(Type one, Type two) { return rank(one) >= rank(two) ? one : two; }
+Type widest(Type one, Type two) {
+    return rank(one) >= rank(two) ? one : two;
+}
 
 Decimal128 as_decimal(const Value& number) {
     switch (number.type()) {
@@ -158,8 +162,8 @@ Value NumberSum::state(Arena& arena) const {
 void NumberSum::add_state(bson::View state) {
     type_ = widest(type_, static_cast<Type>(state["type"].to_int64()));
     const auto low = static_cast<std::uint64_t>(state["low"].to_int64());
-    integers_ += WideInt{state["high"].to_int64()} * two_to_32 * two_to_32 +
-                 static_cast<WideInt>(low);
+    integers_ +=
+        WideInt{state["high"].to_int64()} * two_to_32 * two_to_32 + static_cast<WideInt>(low);
     add_double(state["double"].to_double());
     compensation_ += state["error"].to_double();
     if (state["decimal"].type() == Type::decimal128)

@@ -30,7 +30,8 @@ public:
     }
     Value make(Arena& arena) const {
         bson::Builder builder;
-        for (const auto& [name, value] : fields_) builder.append(name, value);
+        for (const auto& [name, value] : fields_)
+            builder.append(name, value);
         const bson::Document document = std::move(builder).finish();
         return arena.make_object(document.view());
     }
@@ -44,16 +45,20 @@ Result<Value> merge_objects(Evaluation& evaluation, Args args) {
     const auto merge = [&](const Value& value) -> Status {
         if (value.is_nullish()) return {};
         if (!value.is_object())
-            return failure(40400, fmt::format("$mergeObjects requires object inputs, but input {} "
-                                              "is of type {}",
-                                              type_text(value), type_text(value)));
+            return failure(40400,
+                           fmt::format("$mergeObjects requires object inputs, but input {} "
+                                       "is of type {}",
+                                       type_text(value),
+                                       type_text(value)));
         fields.add(value.as_view());
         return {};
     };
     if (args.size() == 1 && args[0].is_array()) {
-        for (const auto& element : args[0].as_view()) TRY_OK(merge(element.value));
+        for (const auto& element : args[0].as_view())
+            TRY_OK(merge(element.value));
     } else {
-        for (const Value& arg : args) TRY_OK(merge(arg));
+        for (const Value& arg : args)
+            TRY_OK(merge(arg));
     }
     return fields.make(evaluation.arena());
 }
@@ -61,8 +66,9 @@ Result<Value> merge_objects(Evaluation& evaluation, Args args) {
 Result<Value> object_to_array(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_object())
-        return failure(40390, fmt::format("$objectToArray requires a document input, found: {}",
-                                          type_text(args[0])));
+        return failure(
+            40390,
+            fmt::format("$objectToArray requires a document input, found: {}", type_text(args[0])));
     bson::ArrayBuilder array;
     for (const auto& element : args[0].as_view()) {
         auto pair = array.object();
@@ -82,43 +88,50 @@ Status check_key(std::string_view key) {
 Status add_pair(const Value& element, bool wants_array, Fields& fields) {
     if (wants_array) {
         if (!element.is_array())
-            return failure(40396, fmt::format("$arrayToObject requires a consistent input format. "
-                                              "Elements must all be arrays or all be objects. "
-                                              "Array was detected, now found: {}",
-                                              type_text(element)));
+            return failure(40396,
+                           fmt::format("$arrayToObject requires a consistent input format. "
+                                       "Elements must all be arrays or all be objects. "
+                                       "Array was detected, now found: {}",
+                                       type_text(element)));
         const auto pair = elements(element);
         if (pair.size() != 2)
-            return failure(40397, fmt::format("$arrayToObject requires an array of size 2 arrays,"
-                                              "found array of size: {}",
-                                              pair.size()));
+            return failure(40397,
+                           fmt::format("$arrayToObject requires an array of size 2 arrays,"
+                                       "found array of size: {}",
+                                       pair.size()));
         if (!pair[0].is_string())
-            return failure(40395, fmt::format("$arrayToObject requires an array of key-value pairs,"
-                                              " where the key must be of type string. Found key "
-                                              "type: {}",
-                                              type_text(pair[0])));
+            return failure(40395,
+                           fmt::format("$arrayToObject requires an array of key-value pairs,"
+                                       " where the key must be of type string. Found key "
+                                       "type: {}",
+                                       type_text(pair[0])));
         TRY_OK(check_key(pair[0].as_string()));
         fields.set(pair[0].as_string(), pair[1]);
         return {};
     }
     if (!element.is_object())
-        return failure(40391, fmt::format("$arrayToObject requires a consistent input format. "
-                                          "Elements must all be arrays or all be objects. Object "
-                                          "was detected, now found: {}",
-                                          type_text(element)));
+        return failure(40391,
+                       fmt::format("$arrayToObject requires a consistent input format. "
+                                   "Elements must all be arrays or all be objects. Object "
+                                   "was detected, now found: {}",
+                                   type_text(element)));
     const View object = element.as_view();
     if (object.count() != 2)
-        return failure(40392, fmt::format("$arrayToObject requires an object keys of 'k' and 'v'. "
-                                          "Found incorrect number of keys:{}",
-                                          object.count()));
+        return failure(40392,
+                       fmt::format("$arrayToObject requires an object keys of 'k' and 'v'. "
+                                   "Found incorrect number of keys:{}",
+                                   object.count()));
     const Value key = object["k"];
     if (key.is_missing() || object["v"].is_missing())
-        return failure(40393, "$arrayToObject requires an object with keys 'k' and 'v'. Missing "
-                              "either or both keys from: object");
+        return failure(40393,
+                       "$arrayToObject requires an object with keys 'k' and 'v'. Missing "
+                       "either or both keys from: object");
     if (!key.is_string())
-        return failure(40394, fmt::format("$arrayToObject requires an object with keys 'k' and "
-                                          "'v', where the value of 'k' must be of type string. "
-                                          "Found type: {}",
-                                          type_text(key)));
+        return failure(40394,
+                       fmt::format("$arrayToObject requires an object with keys 'k' and "
+                                   "'v', where the value of 'k' must be of type string. "
+                                   "Found type: {}",
+                                   type_text(key)));
     TRY_OK(check_key(key.as_string()));
     fields.set(key.as_string(), object["v"]);
     return {};
@@ -127,8 +140,9 @@ Status add_pair(const Value& element, bool wants_array, Fields& fields) {
 Result<Value> array_to_object(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_array())
-        return failure(40386, fmt::format("$arrayToObject requires an array input, found: {}",
-                                          type_text(args[0])));
+        return failure(
+            40386,
+            fmt::format("$arrayToObject requires an array input, found: {}", type_text(args[0])));
     Fields fields;
     bool is_first = true;
     bool wants_array = false;
@@ -136,9 +150,10 @@ Result<Value> array_to_object(Evaluation& evaluation, Args args) {
         if (is_first) {
             wants_array = element.value.is_array();
             if (!wants_array && !element.value.is_object())
-                return failure(40398, fmt::format("Unrecognised input type format for "
-                                                  "$arrayToObject: {}",
-                                                  type_text(element.value)));
+                return failure(40398,
+                               fmt::format("Unrecognised input type format for "
+                                           "$arrayToObject: {}",
+                                           type_text(element.value)));
         }
         is_first = false;
         TRY_OK(add_pair(element.value, wants_array, fields));
@@ -149,8 +164,9 @@ Result<Value> array_to_object(Evaluation& evaluation, Args args) {
 Result<Value> bson_size(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish()) return null();
     if (!args[0].is_object())
-        return failure(31393, fmt::format("$bsonSize requires a document input, found: {}",
-                                          type_text(args[0])));
+        return failure(
+            31393,
+            fmt::format("$bsonSize requires a document input, found: {}", type_text(args[0])));
     return evaluation.arena().make(static_cast<std::int32_t>(args[0].as_view().size()));
 }
 
@@ -159,7 +175,10 @@ class FieldNode final : public Node {
 public:
     enum class Kind { get, set };
     FieldNode(Kind kind, NodePtr input, NodePtr field, NodePtr value)
-        : kind_(kind), input_(std::move(input)), field_(std::move(field)), value_(std::move(value)) {}
+        : kind_(kind),
+          input_(std::move(input)),
+          field_(std::move(field)),
+          value_(std::move(value)) {}
 
     Result<Value> evaluate(Evaluation& evaluation) const override {
         TRY(const Value field, field_->evaluate(evaluation));
@@ -176,9 +195,10 @@ public:
         TRY(const Value value, value_->evaluate(evaluation));
         if (input.is_nullish()) return null();
         if (!input.is_object())
-            return failure(4161105, fmt::format("$setField requires 'input' to evaluate to type "
-                                                "Object, but got {}",
-                                                type_text(input)));
+            return failure(4161105,
+                           fmt::format("$setField requires 'input' to evaluate to type "
+                                       "Object, but got {}",
+                                       type_text(input)));
         Fields fields;
         fields.add(input.as_view());
         fields.set(field.as_string(), value);
@@ -199,17 +219,22 @@ private:
 };
 
 /// A field's name: a constant string; "$x" must be written {$literal: "$x"}.
-Result<NodePtr> parse_field_name(Parser& parser, std::string_view name, const Value& field,
+Result<NodePtr> parse_field_name(Parser& parser,
+                                 std::string_view name,
+                                 const Value& field,
                                  int code) {
     if (field.is_string() && field.as_string().starts_with('$'))
-        return failure(code, fmt::format("A field path reference which is not allowed in this "
-                                         "context. Did you mean {{$literal: '{}'}}?",
-                                         field.as_string()));
+        return failure(code,
+                       fmt::format("A field path reference which is not allowed in this "
+                                   "context. Did you mean {{$literal: '{}'}}?",
+                                   field.as_string()));
     TRY(NodePtr node, parser.operand(field));
     if (const Value* const constant = node->constant(); constant && !constant->is_string())
-        return failure(code + 1, fmt::format("{} requires 'field' to evaluate to a constant string,"
-                                             " but got {}",
-                                             name, type_text(*constant)));
+        return failure(code + 1,
+                       fmt::format("{} requires 'field' to evaluate to a constant string,"
+                                   " but got {}",
+                                   name,
+                                   type_text(*constant)));
     return node;
 }
 
@@ -225,8 +250,8 @@ Result<NodePtr> parse_get_field(Parser& parser, std::string_view name, const Val
             else if (element.name == "input")
                 input = element.value;
             else
-                return failure(3041701, fmt::format("$getField found an unknown argument: {}",
-                                                    element.name));
+                return failure(
+                    3041701, fmt::format("$getField found an unknown argument: {}", element.name));
         }
         if (field.is_missing())
             return failure(3041702, "$getField requires 'field' to be specified");
@@ -237,8 +262,8 @@ Result<NodePtr> parse_get_field(Parser& parser, std::string_view name, const Val
     bson::Arena scratch;
     TRY(NodePtr input_node,
         parser.operand(input.is_missing() ? scratch.make(std::string_view("$$CURRENT")) : input));
-    return NodePtr(std::make_unique<FieldNode>(FieldNode::Kind::get, std::move(input_node),
-                                               std::move(name_node), nullptr));
+    return NodePtr(std::make_unique<FieldNode>(
+        FieldNode::Kind::get, std::move(input_node), std::move(name_node), nullptr));
 }
 
 Result<NodePtr> parse_set_field(Parser& parser, std::string_view name, const Value& argument) {
@@ -256,8 +281,8 @@ Result<NodePtr> parse_set_field(Parser& parser, std::string_view name, const Val
         else if (element.name == "value" && !is_unset)
             value = element.value;
         else
-            return failure(4161101, fmt::format("{} found an unknown argument: {}", name,
-                                                element.name));
+            return failure(4161101,
+                           fmt::format("{} found an unknown argument: {}", name, element.name));
     }
     if (field.is_missing())
         return failure(4161102, fmt::format("{} requires 'field' to be specified", name));
@@ -271,8 +296,8 @@ Result<NodePtr> parse_set_field(Parser& parser, std::string_view name, const Val
     if (!is_unset) {
         TRY(value_node, parser.operand(value));
     }
-    return NodePtr(std::make_unique<FieldNode>(FieldNode::Kind::set, std::move(input_node),
-                                               std::move(name_node), std::move(value_node)));
+    return NodePtr(std::make_unique<FieldNode>(
+        FieldNode::Kind::set, std::move(input_node), std::move(name_node), std::move(value_node)));
 }
 
 constexpr Function functions[] = {
@@ -287,6 +312,8 @@ constexpr Form forms[] = {{"$getField", parse_get_field},
 
 }  // namespace
 
-OperatorTable object_operators() { return {functions, {}, forms}; }
+OperatorTable object_operators() {
+    return {functions, {}, forms};
+}
 
 }  // namespace tessera::query::expression

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // From BSON to nodes: literals, paths, variables, object and array expressions, operator calls.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 #include "bson/json.h"
 #include "query/expression/node.h"
@@ -69,7 +69,8 @@ public:
         return evaluation.arena().make_object(document.view());
     }
     void add_children(std::vector<NodePtr*>& out) override {
-        for (auto& value : values_) out.push_back(&value);
+        for (auto& value : values_)
+            out.push_back(&value);
     }
     bool is_foldable() const override { return true; }
 
@@ -90,7 +91,8 @@ public:
         return std::move(maker).make(evaluation.arena());
     }
     void add_children(std::vector<NodePtr*>& out) override {
-        for (auto& value : values_) out.push_back(&value);
+        for (auto& value : values_)
+            out.push_back(&value);
     }
     bool is_foldable() const override { return true; }
 
@@ -152,12 +154,21 @@ struct Found {
 };
 
 Found find_operator(std::string_view name) {
-    static const std::array<OperatorTable, 15> tables = {
-        arithmetic_operators(), trigonometry_operators(), logic_operators(),
-        string_operators(),     text_operators(),         regex_operators(),
-        array_operators(),      array_form_operators(),   set_operators(),
-        object_operators(),     date_operators(),         date_text_operators(),
-        date_arithmetic_operators(), conversion_operators(), accumulator_operators()};
+    static const std::array<OperatorTable, 15> tables = {arithmetic_operators(),
+                                                         trigonometry_operators(),
+                                                         logic_operators(),
+                                                         string_operators(),
+                                                         text_operators(),
+                                                         regex_operators(),
+                                                         array_operators(),
+                                                         array_form_operators(),
+                                                         set_operators(),
+                                                         object_operators(),
+                                                         date_operators(),
+                                                         date_text_operators(),
+                                                         date_arithmetic_operators(),
+                                                         conversion_operators(),
+                                                         accumulator_operators()};
     Found found;
     for (const OperatorTable& table : tables) {
         found.function = find_named(table.functions, name);
@@ -172,16 +183,21 @@ char absent_marker = 0;
 
 }  // namespace
 
-Value absent() { return {Type::missing, &absent_marker, 0}; }
+Value absent() {
+    return {Type::missing, &absent_marker, 0};
+}
 bool is_absent(const Value& value) {
     return value.is_missing() && value.bytes().data() == &absent_marker;
 }
 
-std::string type_text(const Value& value) { return std::string(bson::type_name(value.type())); }
+std::string type_text(const Value& value) {
+    return std::string(bson::type_name(value.type()));
+}
 
 std::vector<Value> elements(const Value& array) {
     std::vector<Value> result;
-    for (const auto& element : array.as_view()) result.push_back(element.value);
+    for (const auto& element : array.as_view())
+        result.push_back(element.value);
     return result;
 }
 
@@ -205,8 +221,7 @@ Result<std::vector<std::string>> split_path(std::string_view path) {
     while (true) {
         const std::size_t dot = path.find('.');
         const std::string_view part = path.substr(0, dot);
-        if (part.empty())
-            return failure(15998, "FieldPath field names may not be empty strings.");
+        if (part.empty()) return failure(15998, "FieldPath field names may not be empty strings.");
         if (part[0] == '$')
             return failure(16410,
                            "FieldPath field names may not start with '$'. Consider using "
@@ -217,8 +232,7 @@ Result<std::vector<std::string>> split_path(std::string_view path) {
         if (dot == std::string_view::npos) break;
         path.remove_prefix(dot + 1);
     }
-    if (parts.size() > path_parts_max)
-        return Error(ErrorCode::overflow, "FieldPath is too long");
+    if (parts.size() > path_parts_max) return Error(ErrorCode::overflow, "FieldPath is too long");
     return parts;
 }
 
@@ -233,23 +247,27 @@ std::size_t Parser::enter(std::string_view name) {
     return slot;
 }
 
-void Parser::leave() { scope_.pop_back(); }
+void Parser::leave() {
+    scope_.pop_back();
+}
 
 Status Parser::check_variable_name(std::string_view name) {
     if (name == "CURRENT") return {};
-    if (name.empty()) return Error(ErrorCode::failed_to_parse, "empty variable names are not allowed");
+    if (name.empty())
+        return Error(ErrorCode::failed_to_parse, "empty variable names are not allowed");
     const auto is_letter = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<signed char>(c) < 0;
     };
     if (!((name[0] >= 'a' && name[0] <= 'z') || static_cast<signed char>(name[0]) < 0))
-        return Error(ErrorCode::failed_to_parse,
-                     fmt::format("'{}' starts with an invalid character for a user variable name",
-                                 name));
+        return Error(
+            ErrorCode::failed_to_parse,
+            fmt::format("'{}' starts with an invalid character for a user variable name", name));
     for (const char c : name)
         if (!is_letter(c) && !(c >= '0' && c <= '9') && c != '_')
-            return Error(ErrorCode::failed_to_parse,
-                         fmt::format("'{}' contains an invalid character for a variable name: '{}'",
-                                     name, c));
+            return Error(
+                ErrorCode::failed_to_parse,
+                fmt::format(
+                    "'{}' contains an invalid character for a variable name: '{}'", name, c));
     return {};
 }
 
@@ -291,8 +309,7 @@ Result<NodePtr> Parser::text(std::string_view text) {
     if (name == "REMOVE") return NodePtr(std::make_unique<Literal>(Value()));
     for (const auto& [its_name, value] : program_.system_)
         if (its_name == name)
-            return NodePtr(
-                std::make_unique<Literal>(walk_path(value, rest, program_.constants_)));
+            return NodePtr(std::make_unique<Literal>(walk_path(value, rest, program_.constants_)));
     if (name == "CLUSTER_TIME")
         return failure(51144, "Builtin variable '$$CLUSTER_TIME' is not available");
     return failure(17276, fmt::format("Use of undefined variable: {}", name));
@@ -314,7 +331,8 @@ Result<NodePtr> Parser::object(View view) {
                            fmt::format("an expression specification must contain exactly one "
                                        "field, the name of the expression. Found {} fields in {}, "
                                        "while parsing object {}",
-                                       count, to_json(view, bson::JsonMode::message),
+                                       count,
+                                       to_json(view, bson::JsonMode::message),
                                        to_json(view, bson::JsonMode::message)));
         const bson::Element only = view.front();
         return operator_call(only.name, only.value);
@@ -327,8 +345,9 @@ Result<NodePtr> Parser::object(View view) {
                            fmt::format("duplicate field name specified in object literal: {}",
                                        to_json(view, bson::JsonMode::message)));
         if (element.name.find('.') != std::string_view::npos)
-            return failure(16405, fmt::format("FieldPath field names may not contain '.'. Consider "
-                                              "using $getField or $setField."));
+            return failure(16405,
+                           fmt::format("FieldPath field names may not contain '.'. Consider "
+                                       "using $getField or $setField."));
         if (element.name.starts_with('$'))
             return failure(16410,
                            "FieldPath field names may not start with '$'. Consider using "
@@ -365,16 +384,25 @@ Result<NodePtr> Parser::call(const Function& function, const Value& argument) {
     }
     const int count = static_cast<int>(args.size());
     if (function.args_max == function.args_min && count != function.args_min)
-        return failure(16020, fmt::format("Expression {} takes exactly {} arguments. {} were passed in.",
-                                          function.name, function.args_min, count));
+        return failure(16020,
+                       fmt::format("Expression {} takes exactly {} arguments. {} were passed in.",
+                                   function.name,
+                                   function.args_min,
+                                   count));
     if (function.args_max >= 0 && (count < function.args_min || count > function.args_max))
-        return failure(28667, fmt::format("Expression {} takes at least {} arguments, and at most "
-                                          "{}, but {} were passed in.",
-                                          function.name, function.args_min, function.args_max,
-                                          count));
+        return failure(28667,
+                       fmt::format("Expression {} takes at least {} arguments, and at most "
+                                   "{}, but {} were passed in.",
+                                   function.name,
+                                   function.args_min,
+                                   function.args_max,
+                                   count));
     if (count < function.args_min)
-        return failure(16020, fmt::format("Expression {} takes at least {} arguments. {} were passed in.",
-                                          function.name, function.args_min, count));
+        return failure(16020,
+                       fmt::format("Expression {} takes at least {} arguments. {} were passed in.",
+                                   function.name,
+                                   function.args_min,
+                                   count));
     return NodePtr(std::make_unique<Call>(function.run, std::move(args), function.is_pure));
 }
 
@@ -382,22 +410,25 @@ Result<NodePtr> Parser::named_call(const NamedFunction& function, const Value& a
     if (!argument.is_object())
         return failure(function.codes.not_object,
                        fmt::format("{} only supports an object as an argument, found: {}",
-                                   function.name, type_text(argument)));
+                                   function.name,
+                                   type_text(argument)));
     std::vector<NodePtr> args(function.parameters.size());
     for (const auto& element : argument.as_view()) {
         std::size_t i = 0;
-        while (i < args.size() && function.parameters[i].name != element.name) ++i;
+        while (i < args.size() && function.parameters[i].name != element.name)
+            ++i;
         if (i == args.size())
-            return failure(function.codes.unknown,
-                           fmt::format("Unrecognized argument to {}: {}", function.name,
-                                       element.name));
+            return failure(
+                function.codes.unknown,
+                fmt::format("Unrecognized argument to {}: {}", function.name, element.name));
         TRY(args[i], operand(element.value));
     }
     for (std::size_t i = 0; i < args.size(); ++i)
         if (function.parameters[i].is_required && !args[i])
-            return failure(function.codes.required,
-                           fmt::format("Missing '{}' parameter to {}", function.parameters[i].name,
-                                       function.name));
+            return failure(
+                function.codes.required,
+                fmt::format(
+                    "Missing '{}' parameter to {}", function.parameters[i].name, function.name));
     return NodePtr(std::make_unique<Call>(function.run, std::move(args), true));
 }
 
@@ -410,6 +441,8 @@ Result<NodePtr> Parser::operator_call(std::string_view name, const Value& argume
                  fmt::format("Unrecognized expression '{}'", name));
 }
 
-bool is_operator(std::string_view name) { return static_cast<bool>(find_operator(name)); }
+bool is_operator(std::string_view name) {
+    return static_cast<bool>(find_operator(name));
+}
 
 }  // namespace tessera::query::expression

@@ -2,10 +2,10 @@
 //
 // $regexMatch, $regexFind, $regexFindAll, over PCRE2 in UTF-8.
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <memory>
+
 #include <fmt/format.h>
 #include <pcre2.h>
-
-#include <memory>
 
 #include "query/expression/node.h"
 #include "query/expression/text.h"
@@ -44,19 +44,24 @@ Result<Code> compile(std::string_view name, std::string_view pattern, std::strin
             case 'u':
                 break;
             default:
-                return failure(51108, fmt::format("{} invalid flag in regex options: {}", name,
-                                                  options));
+                return failure(51108,
+                               fmt::format("{} invalid flag in regex options: {}", name, options));
         }
     }
     int error = 0;
     std::size_t offset = 0;
-    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), flags,
-                            &error, &offset, nullptr));
+    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()),
+                            pattern.size(),
+                            flags,
+                            &error,
+                            &offset,
+                            nullptr));
     if (!code) {
         unsigned char text[256];
         pcre2_get_error_message(error, text, sizeof(text));
-        return failure(51111, fmt::format("Invalid Regex in {}: {}", name,
-                                          reinterpret_cast<const char*>(text)));
+        return failure(
+            51111,
+            fmt::format("Invalid Regex in {}: {}", name, reinterpret_cast<const char*>(text)));
     }
     return code;
 }
@@ -75,14 +80,20 @@ struct Search {
         std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
             pcre2_match_context_create(nullptr), pcre2_match_context_free);
         pcre2_set_match_limit(context.get(), match_steps_max);
-        const int count =
-            pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(input.data()), input.size(),
-                        byte_at, 0, match.get(), context.get());
+        const int count = pcre2_match(code.get(),
+                                      reinterpret_cast<PCRE2_SPTR>(input.data()),
+                                      input.size(),
+                                      byte_at,
+                                      0,
+                                      match.get(),
+                                      context.get());
         if (count == PCRE2_ERROR_NOMATCH) return false;
         if (count < 0)
-            return failure(51156, fmt::format("Error occurred while executing the regular "
-                                              "expression in {}. Result code: {}",
-                                              name, count));
+            return failure(51156,
+                           fmt::format("Error occurred while executing the regular "
+                                       "expression in {}. Result code: {}",
+                                       name,
+                                       count));
         return true;
     }
     /// {match, idx, captures} of the match found.
@@ -126,15 +137,17 @@ Result<Search> prepare(std::string_view name, Args args) {
         pattern = value.pattern;
         options = value.options;
         if (!args[2].is_nullish() && !options.empty())
-            return failure(51107, fmt::format("{}: found regex option(s) specified in both 'regex' "
-                                              "and 'option' fields",
-                                              name));
+            return failure(51107,
+                           fmt::format("{}: found regex option(s) specified in both 'regex' "
+                                       "and 'option' fields",
+                                       name));
     } else if (regex.is_string()) {
         pattern = regex.as_string();
         if (pattern.find('\0') != std::string_view::npos)
-            return failure(51109, fmt::format("{}: regular expression cannot contain an embedded "
-                                              "null byte",
-                                              name));
+            return failure(51109,
+                           fmt::format("{}: regular expression cannot contain an embedded "
+                                       "null byte",
+                                       name));
     }
     if (args[2].is_string()) options = args[2].as_string();
     if (input.is_nullish() || regex.is_nullish()) return search;
@@ -161,20 +174,18 @@ Result<Value> regex_find(Evaluation& evaluation, Args args) {
 Result<Value> regex_find_all(Evaluation& evaluation, Args args) {
     TRY(Search search, prepare("$regexFindAll", args));
     ArrayMaker maker;
-    while (search.code && search.byte_at <= search.input.size()) {
+    if (!search.code) return std::move(maker).make(evaluation.arena());
+    do {  // An empty input is searched once; past the end there is no further empty match.
         TRY(const bool is_match, search.next());
         if (!is_match) break;
         maker.add(search.describe(evaluation.arena()));
-        const std::size_t* const offsets = pcre2_get_ovector_pointer(search.match.get());
-        std::size_t next = offsets[1];
-        if (next == search.byte_at) {  // An empty match: step over one code point.
-            if (next >= search.input.size()) break;
+        std::size_t next = pcre2_get_ovector_pointer(search.match.get())[1];
+        if (next == search.byte_at)  // An empty match: step over one code point.
             next += code_point_offset(search.input.substr(next), 1);
-        }
         search.code_points_at +=
             count_code_points(search.input.substr(search.byte_at, next - search.byte_at));
         search.byte_at = next;
-    }
+    } while (search.byte_at < search.input.size());
     return std::move(maker).make(evaluation.arena());
 }
 
@@ -187,6 +198,8 @@ constexpr NamedFunction named[] = {
 
 }  // namespace
 
-OperatorTable regex_operators() { return {{}, named, {}}; }
+OperatorTable regex_operators() {
+    return {{}, named, {}};
+}
 
 }  // namespace tessera::query::expression

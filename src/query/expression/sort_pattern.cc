@@ -59,7 +59,8 @@ public:
             if (!position.value.is_array()) continue;
             if (position.rest.data() == done_) continue;
             if (array && array->bytes().data() != position.value.bytes().data())
-                return Error(ErrorCode::bad_value, "cannot sort with keys that are parallel arrays");
+                return Error(ErrorCode::bad_value,
+                             "cannot sort with keys that are parallel arrays");
             array = &position.value;
         }
         if (!array) {
@@ -78,7 +79,8 @@ public:
 
 private:
     /// Puts an element of the array in its place in every part that reached the array.
-    Status descend(const std::vector<Position>& positions, const Value& array,
+    Status descend(const std::vector<Position>& positions,
+                   const Value& array,
                    const Value* element) {
         std::vector<Position> next = positions;
         for (Position& position : next) {
@@ -113,7 +115,8 @@ private:
             key.push_back(position.value.is_missing() ? Arena::make_null() : position.value);
         if (has_best_ && pattern_.compare(key.data(), best_) >= 0) return;
         has_best_ = true;
-        for (std::size_t i = 0; i < key.size(); ++i) best_[i] = key[i];
+        for (std::size_t i = 0; i < key.size(); ++i)
+            best_[i] = key[i];
     }
 
     static const std::string done_[1];  // Its address marks a part whose value is final.
@@ -137,13 +140,15 @@ Result<SortPattern> SortPattern::parse(View pattern) {
             return failure(17312, "$meta is the only expression supported by $sort right now");
         }
         if (!element.value.is_number())
-            return failure(15974, fmt::format("Illegal key in $sort specification: {}: {}",
-                                              element.name,
-                                              to_json(element.value, bson::JsonMode::message)));
+            return failure(15974,
+                           fmt::format("Illegal key in $sort specification: {}: {}",
+                                       element.name,
+                                       to_json(element.value, bson::JsonMode::message)));
         const double direction = element.value.to_double();
         if (direction != 1 && direction != -1)
-            return failure(15975, "$sort key ordering must be 1 (for ascending) or -1 (for "
-                                  "descending)");
+            return failure(15975,
+                           "$sort key ordering must be 1 (for ascending) or -1 (for "
+                           "descending)");
         part.is_descending = direction < 0;
         if (element.name == "$randVal") {  // $sample's key, on its way to a merger.
             part.path.emplace_back(element.name);
@@ -153,8 +158,7 @@ Result<SortPattern> SortPattern::parse(View pattern) {
         result.parts_.push_back(std::move(part));
     }
     if (result.parts_.empty()) return failure(15976, "$sort stage must have at least one sort key");
-    if (result.parts_.size() > parts_max)
-        return failure(13103, "too many compound keys");
+    if (result.parts_.size() > parts_max) return failure(13103, "too many compound keys");
     return result;
 }
 
@@ -169,7 +173,8 @@ Status SortPattern::make_key(View document, Value* key) const {
         key[i] = position.value.is_missing() ? Arena::make_null() : position.value;
     }
     if (!has_array) return {};
-    for (const Part& part : parts_) positions.push_back({document.as_object_value(), part.path});
+    for (const Part& part : parts_)
+        positions.push_back({document.as_object_value(), part.path});
     return KeyMaker(*this, key).expand(positions);
 }
 
@@ -184,7 +189,8 @@ bson::Document SortPattern::to_bson() const {
     bson::Builder builder;
     for (const Part& part : parts_) {
         std::string path;
-        for (const auto& name : part.path) path += path.empty() ? name : "." + name;
+        for (const auto& name : part.path)
+            path += path.empty() ? name : "." + name;
         builder.append(path, std::int32_t{part.is_descending ? -1 : 1});
     }
     return std::move(builder).finish();

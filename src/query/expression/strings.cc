@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $concat, $substr..., case, lengths, positions.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "bson/decimal.h"
 #include "bson/view.h"
@@ -23,7 +23,8 @@ std::size_t code_point_offset(std::string_view text, std::size_t index) {
     std::size_t at = 0;
     while (at < text.size() && index > 0) {
         ++at;
-        while (at < text.size() && is_continuation(text[at])) ++at;
+        while (at < text.size() && is_continuation(text[at]))
+            ++at;
         --index;
     }
     return at;
@@ -53,8 +54,8 @@ Result<std::string> coerce_to_string(const Value& value) {
             return date_to_iso({std::int64_t{timestamp.seconds} * 1000});
         }
         default:
-            return failure(16007, fmt::format("can't convert from BSON type {} to String",
-                                              type_text(value)));
+            return failure(
+                16007, fmt::format("can't convert from BSON type {} to String", type_text(value)));
     }
 }
 
@@ -65,8 +66,8 @@ Result<Value> concat(Evaluation& evaluation, Args args) {
     for (const Value& arg : args) {
         if (arg.is_nullish()) return null();
         if (!arg.is_string())
-            return failure(16702, fmt::format("$concat only supports strings, not {}",
-                                              type_text(arg)));
+            return failure(16702,
+                           fmt::format("$concat only supports strings, not {}", type_text(arg)));
         result.append(arg.as_string());
     }
     return evaluation.arena().make(std::string_view(result));
@@ -75,11 +76,16 @@ Result<Value> concat(Evaluation& evaluation, Args args) {
 template <class Change>
 Result<Value> change_case(Evaluation& evaluation, Args args, Change change) {
     TRY(std::string text, coerce_to_string(args[0]));
-    for (char& c : text) c = change(c);
+    for (char& c : text)
+        c = change(c);
     return evaluation.arena().make(std::string_view(text));
 }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
+char upper(char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+}
 Result<Value> to_lower(Evaluation& evaluation, Args args) {
     return change_case(evaluation, args, lower);
 }
@@ -99,31 +105,35 @@ Result<Value> compare_ignoring_case(Evaluation& evaluation, Args args) {
 Result<Value> substring_bytes(Evaluation& evaluation, Args args) {
     TRY(const std::string text, coerce_to_string(args[0]));
     if (!args[1].is_number())
-        return failure(16034, fmt::format("$substrBytes:  starting index must be a numeric type "
-                                          "(is BSON type {})",
-                                          type_text(args[1])));
+        return failure(16034,
+                       fmt::format("$substrBytes:  starting index must be a numeric type "
+                                   "(is BSON type {})",
+                                   type_text(args[1])));
     if (!args[2].is_number())
-        return failure(16035, fmt::format("$substrBytes:  length must be a numeric type (is BSON "
-                                          "type {})",
-                                          type_text(args[2])));
+        return failure(16035,
+                       fmt::format("$substrBytes:  length must be a numeric type (is BSON "
+                                   "type {})",
+                                   type_text(args[2])));
     const std::int64_t from = args[1].to_int64();
     const std::int64_t length = args[2].to_int64();
     if (from < 0)
-        return failure(50752, fmt::format("$substrBytes:  starting index must be non-negative "
-                                          "(got: {})",
-                                          from));
+        return failure(50752,
+                       fmt::format("$substrBytes:  starting index must be non-negative "
+                                   "(got: {})",
+                                   from));
     const auto size = static_cast<std::int64_t>(text.size());
     if (from >= size) return evaluation.arena().make(std::string_view());
     const auto start = static_cast<std::size_t>(from);
     if (is_continuation(text[start]))
-        return failure(28656, "$substrBytes:  Invalid range, starting index is a UTF-8 "
-                              "continuation byte.");
-    const std::size_t count = length < 0 || length > size - from
-                                  ? text.size() - start
-                                  : static_cast<std::size_t>(length);
+        return failure(28656,
+                       "$substrBytes:  Invalid range, starting index is a UTF-8 "
+                       "continuation byte.");
+    const std::size_t count =
+        length < 0 || length > size - from ? text.size() - start : static_cast<std::size_t>(length);
     if (start + count < text.size() && is_continuation(text[start + count]))
-        return failure(28657, "$substrBytes:  Invalid range, ending index is in the middle of a "
-                              "UTF-8 character.");
+        return failure(28657,
+                       "$substrBytes:  Invalid range, ending index is in the middle of a "
+                       "UTF-8 character.");
     return evaluation.arena().make(std::string_view(text).substr(start, count));
 }
 
@@ -134,17 +144,20 @@ Result<Value> substring_code_points(Evaluation& evaluation, Args args) {
         if (!args[i].is_number())
             return failure(i == 1 ? 34450 : 34452,
                            fmt::format("$substrCP: {} must be a numeric type (is BSON type {})",
-                                       what, type_text(args[i])));
+                                       what,
+                                       type_text(args[i])));
         if (!args[i].is_integral())
             return failure(i == 1 ? 34451 : 34453,
                            fmt::format("$substrCP: {} cannot be represented as a 32-bit integral "
                                        "value: {}",
-                                       what, args[i].to_double()));
+                                       what,
+                                       args[i].to_double()));
         if (args[i].to_int64() < 0)
-            return failure(i == 1 ? 34455 : 34454,
-                           fmt::format("$substrCP: {} must be {} integer.", what,
-                                       i == 1 ? "the starting index must be a nonnegative"
-                                              : "a nonnegative"));
+            return failure(
+                i == 1 ? 34455 : 34454,
+                fmt::format("$substrCP: {} must be {} integer.",
+                            what,
+                            i == 1 ? "the starting index must be a nonnegative" : "a nonnegative"));
     }
     const std::size_t start = code_point_offset(text, static_cast<std::size_t>(args[1].to_int64()));
     const std::string_view rest = std::string_view(text).substr(start);
@@ -154,14 +167,16 @@ Result<Value> substring_code_points(Evaluation& evaluation, Args args) {
 
 Result<Value> length_bytes(Evaluation& evaluation, Args args) {
     if (!args[0].is_string())
-        return failure(34473, fmt::format("$strLenBytes requires a string argument, found: {}",
-                                          type_text(args[0])));
+        return failure(
+            34473,
+            fmt::format("$strLenBytes requires a string argument, found: {}", type_text(args[0])));
     return evaluation.arena().make(static_cast<std::int32_t>(args[0].as_string().size()));
 }
 Result<Value> length_code_points(Evaluation& evaluation, Args args) {
     if (!args[0].is_string())
-        return failure(34471, fmt::format("$strLenCP requires a string argument, found: {}",
-                                          type_text(args[0])));
+        return failure(
+            34471,
+            fmt::format("$strLenCP requires a string argument, found: {}", type_text(args[0])));
     return evaluation.arena().make(
         static_cast<std::int32_t>(count_code_points(args[0].as_string())));
 }
@@ -177,13 +192,19 @@ Result<Range> index_range(std::string_view name, Args args) {
     for (std::size_t i = 2; i < args.size(); ++i) {
         const std::string_view which = i == 2 ? "starting" : "ending";
         if (!args[i].is_number() || !args[i].is_integral())
-            return failure(40096, fmt::format("{} requires an integral {} index, found a value of "
-                                              "type: {}, with value: {}",
-                                              name, which, type_text(args[i]),
-                                              args[i].to_double()));
+            return failure(40096,
+                           fmt::format("{} requires an integral {} index, found a value of "
+                                       "type: {}, with value: {}",
+                                       name,
+                                       which,
+                                       type_text(args[i]),
+                                       args[i].to_double()));
         if (args[i].to_int64() < 0)
-            return failure(40097, fmt::format("{} requires a nonnegative {} index, found: {}",
-                                              name, which, args[i].to_int64()));
+            return failure(40097,
+                           fmt::format("{} requires a nonnegative {} index, found: {}",
+                                       name,
+                                       which,
+                                       args[i].to_int64()));
         (i == 2 ? range.start : range.end) = args[i].to_int64();
     }
     return range;
@@ -191,13 +212,17 @@ Result<Range> index_range(std::string_view name, Args args) {
 
 Status check_strings(std::string_view name, Args args, int first_code) {
     if (!args[0].is_string())
-        return failure(first_code, fmt::format("{} requires a string as the first argument, "
-                                               "found: {}",
-                                               name, type_text(args[0])));
+        return failure(first_code,
+                       fmt::format("{} requires a string as the first argument, "
+                                   "found: {}",
+                                   name,
+                                   type_text(args[0])));
     if (!args[1].is_string())
-        return failure(first_code + 1, fmt::format("{} requires a string as the second argument, "
-                                                   "found: {}",
-                                                   name, type_text(args[1])));
+        return failure(first_code + 1,
+                       fmt::format("{} requires a string as the second argument, "
+                                   "found: {}",
+                                   name,
+                                   type_text(args[1])));
     return {};
 }
 
@@ -209,8 +234,9 @@ Result<Value> index_of_bytes(Evaluation& evaluation, Args args) {
     const auto end = std::min(range.end, static_cast<std::int64_t>(text.size()));
     std::int32_t result = -1;
     if (range.start <= end) {
-        const std::size_t at = text.substr(0, static_cast<std::size_t>(end))
-                                   .find(args[1].as_string(), static_cast<std::size_t>(range.start));
+        const std::size_t at =
+            text.substr(0, static_cast<std::size_t>(end))
+                .find(args[1].as_string(), static_cast<std::size_t>(range.start));
         if (at != std::string_view::npos) result = static_cast<std::int32_t>(at);
     }
     return evaluation.arena().make(result);
@@ -241,8 +267,9 @@ Result<Value> binary_size(Evaluation& evaluation, Args args) {
         return evaluation.arena().make(static_cast<std::int32_t>(value.as_string().size()));
     if (value.type() == Type::binary)
         return evaluation.arena().make(static_cast<std::int32_t>(value.as_binary().bytes.size()));
-    return failure(51276, fmt::format("$binarySize requires a string or BinData argument, found: {}",
-                                      type_text(value)));
+    return failure(51276,
+                   fmt::format("$binarySize requires a string or BinData argument, found: {}",
+                               type_text(value)));
 }
 
 constexpr Function functions[] = {
@@ -262,6 +289,8 @@ constexpr Function functions[] = {
 
 }  // namespace
 
-OperatorTable string_operators() { return {functions, {}, {}}; }
+OperatorTable string_operators() {
+    return {functions, {}, {}};
+}
 
 }  // namespace tessera::query::expression

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $split, the trims, and replacement.
-#include <fmt/format.h>
+#include "query/expression/text.h"
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "query/expression/node.h"
-#include "query/expression/text.h"
 
 namespace tessera::query::expression {
 namespace {
@@ -14,13 +15,15 @@ namespace {
 Result<Value> split(Evaluation& evaluation, Args args) {
     if (args[0].is_nullish() || args[1].is_nullish()) return null();
     if (!args[0].is_string())
-        return failure(40085, fmt::format("$split requires an expression that evaluates to a "
-                                          "string as a first argument, found: {}",
-                                          type_text(args[0])));
+        return failure(40085,
+                       fmt::format("$split requires an expression that evaluates to a "
+                                   "string as a first argument, found: {}",
+                                   type_text(args[0])));
     if (!args[1].is_string())
-        return failure(40086, fmt::format("$split requires an expression that evaluates to a "
-                                          "string as a second argument, found: {}",
-                                          type_text(args[1])));
+        return failure(40086,
+                       fmt::format("$split requires an expression that evaluates to a "
+                                   "string as a second argument, found: {}",
+                                   type_text(args[1])));
     std::string_view text = args[0].as_string();
     const std::string_view separator = args[1].as_string();
     if (separator.empty()) return failure(40087, "$split requires a non-empty separator");
@@ -36,11 +39,26 @@ Result<Value> split(Evaluation& evaluation, Args args) {
 }
 
 /// What the manual lists as whitespace: NUL, ASCII space characters, and Unicode's spaces.
-constexpr std::string_view whitespace[] = {
-    std::string_view("\0", 1), " ", "\t", "\n", "\v", "\f", "\r", "\xc2\xa0", "\xe1\x9a\x80",
-    "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84",
-    "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89",
-    "\xe2\x80\x8a"};
+constexpr std::string_view whitespace[] = {std::string_view("\0", 1),
+                                           " ",
+                                           "\t",
+                                           "\n",
+                                           "\v",
+                                           "\f",
+                                           "\r",
+                                           "\xc2\xa0",
+                                           "\xe1\x9a\x80",
+                                           "\xe2\x80\x80",
+                                           "\xe2\x80\x81",
+                                           "\xe2\x80\x82",
+                                           "\xe2\x80\x83",
+                                           "\xe2\x80\x84",
+                                           "\xe2\x80\x85",
+                                           "\xe2\x80\x86",
+                                           "\xe2\x80\x87",
+                                           "\xe2\x80\x88",
+                                           "\xe2\x80\x89",
+                                           "\xe2\x80\x8a"};
 
 std::vector<std::string_view> characters(std::string_view text) {
     std::vector<std::string_view> result;
@@ -52,21 +70,27 @@ std::vector<std::string_view> characters(std::string_view text) {
     return result;
 }
 
-Result<Value> trim(Evaluation& evaluation, Args args, std::string_view name, bool left,
-                   bool right) {
+Result<Value> trim(
+    Evaluation& evaluation, Args args, std::string_view name, bool left, bool right) {
     const Value& input = args[0];
     if (input.is_nullish()) return null();
     if (!input.is_string())
-        return failure(50699, fmt::format("{} requires its input to be a string, got {} (of type "
-                                          "{}) instead.",
-                                          name, type_text(input), type_text(input)));
+        return failure(50699,
+                       fmt::format("{} requires its input to be a string, got {} (of type "
+                                   "{}) instead.",
+                                   name,
+                                   type_text(input),
+                                   type_text(input)));
     std::vector<std::string_view> set(std::begin(whitespace), std::end(whitespace));
     if (!is_absent(args[1])) {
         if (args[1].is_nullish()) return null();
         if (!args[1].is_string())
-            return failure(50700, fmt::format("{} requires 'chars' to be a string, got {} (of type "
-                                              "{}) instead.",
-                                              name, type_text(args[1]), type_text(args[1])));
+            return failure(50700,
+                           fmt::format("{} requires 'chars' to be a string, got {} (of type "
+                                       "{}) instead.",
+                                       name,
+                                       type_text(args[1]),
+                                       type_text(args[1])));
         set = characters(args[1].as_string());
     }
     std::string_view text = input.as_string();
@@ -80,7 +104,8 @@ Result<Value> trim(Evaluation& evaluation, Args args, std::string_view name, boo
     }
     while (right && !text.empty()) {
         std::size_t at = text.size() - 1;
-        while (at > 0 && is_continuation(text[at])) --at;
+        while (at > 0 && is_continuation(text[at]))
+            --at;
         if (!in_set(text.substr(at))) break;
         text.remove_suffix(text.size() - at);
     }
@@ -107,8 +132,10 @@ Result<Value> replace(Evaluation& evaluation, Args args, std::string_view name, 
             is_null = true;
         } else if (!args[i].is_string()) {
             return failure(parameters[i].code,
-                           fmt::format("{} requires that '{}' be a string, found: {}", name,
-                                       parameters[i].name, type_text(args[i])));
+                           fmt::format("{} requires that '{}' be a string, found: {}",
+                                       name,
+                                       parameters[i].name,
+                                       type_text(args[i])));
         }
     }
     if (is_null) return null();
@@ -161,6 +188,8 @@ constexpr NamedFunction named[] = {
 
 }  // namespace
 
-OperatorTable text_operators() { return {functions, named, {}}; }
+OperatorTable text_operators() {
+    return {functions, named, {}};
+}
 
 }  // namespace tessera::query::expression

@@ -12,7 +12,9 @@
 
 namespace tessera::query::expression {
 
-inline bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xc0U) == 0x80U; }
+inline bool is_continuation(char c) {
+    return (static_cast<unsigned char>(c) & 0xc0U) == 0x80U;
+}
 /// Number of code points.
 std::size_t count_code_points(std::string_view text);
 /// Byte offset of code point `index`, the text's size when there are fewer.

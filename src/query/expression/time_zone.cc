@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TZif files (RFC 8536, version 2 and up): transitions as 64-bit seconds, then a POSIX TZ string for
-// the time after the last of them.
-#include <fmt/format.h>
-
+// TZif files (RFC 8536, version 2 and up): transitions as 64-bit seconds, then a POSIX TZ string
+// for the time after the last of them.
 #include <algorithm>
 #include <cctype>
-#include <cstdio>
-#include <map>
-#include <mutex>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "base/zone_file.h"
 #include "query/expression/date.h"
 #include "query/expression/node.h"
 
@@ -31,7 +29,8 @@ struct ZoneRule {
             const std::int64_t first = days_from_civil(year, month, 1);
             const auto weekday = static_cast<int>(((first + 4) % 7 + 7) % 7);
             int date = 1 + (day - weekday + 7) % 7 + (week - 1) * 7;
-            while (date > days_in_month(year, month)) date -= 7;
+            while (date > days_in_month(year, month))
+                date -= 7;
             days = first + date - 1;
         } else {
             const bool has_leap_day = days_in_month(year, 2) == 29;
@@ -61,8 +60,8 @@ struct ZoneFile {
             const std::int64_t year = parts_of((seconds + standard) * 1000).year;
             const std::int64_t from = start.in_year(year) - standard;
             const std::int64_t to = end.in_year(year) - daylight;
-            const bool is_daylight = from < to ? seconds >= from && seconds < to
-                                               : seconds >= from || seconds < to;
+            const bool is_daylight =
+                from < to ? seconds >= from && seconds < to : seconds >= from || seconds < to;
             return is_daylight ? daylight : standard;
         }
         const auto after = std::upper_bound(times.begin(), times.end(), seconds);
@@ -72,8 +71,6 @@ struct ZoneFile {
 };
 
 namespace {
-
-constexpr std::size_t zone_file_bytes_max = 1 << 20;
 
 class Bytes {
 public:
@@ -189,12 +186,13 @@ std::shared_ptr<const ZoneFile> parse_file(std::string_view bytes) {
     if (!bytes.starts_with("TZif")) return nullptr;
     Bytes in(bytes);
     const Header first = read_header(in);
-    in.skip(first.time_count * 5 + first.type_count * 6 + first.char_count +
-            first.leap_count * 8 + first.standard_count + first.utc_count);
+    in.skip(first.time_count * 5 + first.type_count * 6 + first.char_count + first.leap_count * 8 +
+            first.standard_count + first.utc_count);
     const Header header = read_header(in);
     auto zone = std::make_shared<ZoneFile>();
     if (header.time_count > 100'000 || header.type_count > 256) return nullptr;
-    for (std::int64_t i = 0; i < header.time_count; ++i) zone->times.push_back(in.integer(8));
+    for (std::int64_t i = 0; i < header.time_count; ++i)
+        zone->times.push_back(in.integer(8));
     std::vector<std::size_t> types;
     for (std::int64_t i = 0; i < header.time_count; ++i)
         types.push_back(static_cast<std::size_t>(in.integer(1) & 0xff));
@@ -218,33 +216,6 @@ std::shared_ptr<const ZoneFile> parse_file(std::string_view bytes) {
     return zone;
 }
 
-std::shared_ptr<const ZoneFile> load(const std::string& name) {
-    // Names alone: nothing that climbs out of the folder.
-    if (name.empty() || name.size() > 100 || name[0] == '/' || name.find("..") != std::string::npos)
-        return nullptr;
-    for (const char c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '/' && c != '_' && c != '-' &&
-            c != '+')
-            return nullptr;
-    std::FILE* const file = std::fopen(("/usr/share/zoneinfo/" + name).c_str(), "rb");
-    if (!file) return nullptr;
-    std::string bytes(zone_file_bytes_max, '\0');
-    bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file));
-    std::fclose(file);
-    return parse_file(bytes);
-}
-
-std::shared_ptr<const ZoneFile> cached(std::string_view name) {
-    // Guards `zones`. At most one entry for each zone file of the system.
-    static std::mutex mutex;
-    static std::map<std::string, std::shared_ptr<const ZoneFile>, std::less<>> zones;
-    const std::lock_guard lock(mutex);
-    if (const auto found = zones.find(name); found != zones.end()) return found->second;
-    auto zone = load(std::string(name));
-    if (zone) zones.emplace(name, zone);
-    return zone;
-}
-
 /// "+hh", "+hhmm", "+hh:mm" as milliseconds.
 std::optional<std::int64_t> parse_offset(std::string_view text) {
     if (text.size() < 3 || (text[0] != '+' && text[0] != '-')) return std::nullopt;
@@ -256,8 +227,7 @@ std::optional<std::int64_t> parse_offset(std::string_view text) {
     }
     if (digits.size() != 2 && digits.size() != 4) return std::nullopt;
     const std::int64_t hours = (digits[0] - '0') * 10 + digits[1] - '0';
-    const std::int64_t minutes =
-        digits.size() == 4 ? (digits[2] - '0') * 10 + digits[3] - '0' : 0;
+    const std::int64_t minutes = digits.size() == 4 ? (digits[2] - '0') * 10 + digits[3] - '0' : 0;
     const std::int64_t result = (hours * 60 + minutes) * 60'000;
     return text[0] == '-' ? -result : result;
 }
@@ -271,7 +241,7 @@ Result<TimeZone> TimeZone::parse(std::string_view name) {
         zone.fixed_ = *offset;
         return zone;
     }
-    zone.file_ = cached(name);
+    zone.file_ = parse_file(read_zone_file(name));
     if (!zone.file_)
         return failure(40485, fmt::format("unrecognized time zone identifier: \"{}\"", name));
     return zone;
@@ -279,8 +249,7 @@ Result<TimeZone> TimeZone::parse(std::string_view name) {
 
 std::int64_t TimeZone::offset_at(WallTime utc) const {
     if (!file_) return fixed_;
-    const std::int64_t seconds =
-        utc.milliseconds / 1000 - (utc.milliseconds % 1000 < 0 ? 1 : 0);
+    const std::int64_t seconds = utc.milliseconds / 1000 - (utc.milliseconds % 1000 < 0 ? 1 : 0);
     return file_->offset_at(seconds) * 1000;
 }
 

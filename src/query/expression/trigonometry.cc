@@ -2,11 +2,11 @@
 //
 // $sin, $cos, ... Decimals are refused by name: decimal128 has no such functions in bson/decimal.h,
 // and a double's 15 digits would not be the exact answer.
-#include <fmt/format.h>
-
 #include <cmath>
 #include <limits>
 #include <numbers>
+
+#include <fmt/format.h>
 
 #include "query/expression/node.h"
 
@@ -27,28 +27,36 @@ struct Domain {
 Result<Value> apply(Evaluation& evaluation, const Value& value, const Domain& domain) {
     if (value.is_nullish()) return null();
     if (!value.is_number())
-        return failure(28765, fmt::format("{} only supports numeric types, not {}", domain.name,
-                                          type_text(value)));
+        return failure(
+            28765,
+            fmt::format("{} only supports numeric types, not {}", domain.name, type_text(value)));
     if (value.type() == Type::decimal128)
         return Error(ErrorCode::not_implemented,
                      fmt::format("{} of a decimal is not supported", domain.name));
     const double number = value.to_double();
-    const bool is_inside = domain.includes_bounds
-                               ? number >= domain.low && number <= domain.high
-                               : number > domain.low && number < domain.high;
+    const bool is_inside = domain.includes_bounds ? number >= domain.low && number <= domain.high
+                                                  : number > domain.low && number < domain.high;
     if (!std::isnan(number) && !is_inside)
-        return failure(50989, fmt::format("cannot apply {} to {:g}, value must be in {}{:g},{:g}{}",
-                                          domain.name, number, domain.includes_bounds ? '[' : '(',
-                                          domain.low, domain.high,
-                                          domain.includes_bounds ? ']' : ')'));
+        return failure(50989,
+                       fmt::format("cannot apply {} to {:g}, value must be in {}{:g},{:g}{}",
+                                   domain.name,
+                                   number,
+                                   domain.includes_bounds ? '[' : '(',
+                                   domain.low,
+                                   domain.high,
+                                   domain.includes_bounds ? ']' : ')'));
     return evaluation.arena().make(domain.function(number));
 }
 
-double to_radians(double degrees) { return degrees * (std::numbers::pi / 180); }
-double to_degrees(double radians) { return radians * (180 / std::numbers::pi); }
+double to_radians(double degrees) {
+    return degrees * (std::numbers::pi / 180);
+}
+double to_degrees(double radians) {
+    return radians * (180 / std::numbers::pi);
+}
 
-#define TRIGONOMETRY(identifier, operator_name, function, low, high, includes)            \
-    Result<Value> identifier(Evaluation& evaluation, Args args) {                         \
+#define TRIGONOMETRY(identifier, operator_name, function, low, high, includes)             \
+    Result<Value> identifier(Evaluation& evaluation, Args args) {                          \
         return apply(evaluation, args[0], {operator_name, function, low, high, includes}); \
     }
 TRIGONOMETRY(sine, "$sin", std::sin, -infinity, infinity, false)
@@ -71,16 +79,18 @@ Result<Value> arc_tangent2(Evaluation& evaluation, Args args) {
     for (std::size_t i = 0; i < 2; ++i) {
         if (args[i].is_nullish()) return null();
         if (!args[i].is_number())
-            return failure(51044 + static_cast<int>(i),
-                           fmt::format("$atan2 only supports numeric types, not {}",
-                                       type_text(args[i])));
+            return failure(
+                51044 + static_cast<int>(i),
+                fmt::format("$atan2 only supports numeric types, not {}", type_text(args[i])));
         if (args[i].type() == Type::decimal128)
             return Error(ErrorCode::not_implemented, "$atan2 of a decimal is not supported");
     }
     return evaluation.arena().make(std::atan2(args[0].to_double(), args[1].to_double()));
 }
 
-double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
+double sigmoid_of(double x) {
+    return 1 / (1 + std::exp(-x));
+}
 Result<Value> sigmoid(Evaluation& evaluation, Args args) {
     return apply(evaluation, args[0], {"$sigmoid", sigmoid_of, -infinity, infinity, true});
 }
@@ -106,6 +116,8 @@ constexpr Function functions[] = {
 
 }  // namespace
 
-OperatorTable trigonometry_operators() { return {functions, {}, {}}; }
+OperatorTable trigonometry_operators() {
+    return {functions, {}, {}};
+}
 
 }  // namespace tessera::query::expression

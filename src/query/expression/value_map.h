@@ -25,8 +25,8 @@ public:
         std::uint32_t number;
         bool is_new;
     };
-    /// Returns the key's number, a new one when it was not there. The key is not copied: where it is
-    /// new, replace_key() can give it memory of its own.
+    /// Returns the key's number, a new one when it was not there. The key is not copied: where it
+    /// is new, replace_key() can give it memory of its own.
     Inserted insert(const bson::Value& key) {
         if ((keys_.size() + 1) * 2 > table_.size()) grow();
         const std::uint64_t hash = bson::hash(key);
@@ -62,7 +62,8 @@ private:
         const std::size_t mask = table_.size() - 1;
         for (std::uint32_t i = 0; i < keys_.size(); ++i) {
             std::size_t at = (hashes_[i] ^ hashes_[i] >> 32) & mask;
-            while (table_[at] != none) at = (at + 1) & mask;
+            while (table_[at] != none)
+                at = (at + 1) & mask;
             table_[at] = i;
         }
     }

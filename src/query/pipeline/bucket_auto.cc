@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $bucketAuto: sorts by a value and cuts into so many buckets of like size.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "bson/json.h"
 #include "query/expression/accumulator.h"
@@ -23,7 +23,9 @@ namespace {
 class BucketAuto final : public Stage {
 public:
     BucketAuto(const Value& spec, const PipelineContext& context)
-        : Stage("$bucketAuto", spec), program_(context.expression), memory_max_(context.memory_max) {}
+        : Stage("$bucketAuto", spec),
+          program_(context.expression),
+          memory_max_(context.memory_max) {}
 
     Status parse() {
         bool has_output = false;
@@ -31,21 +33,25 @@ public:
             if (name == "groupBy") {
                 if (!value.is_object() &&
                     !(value.is_string() && value.as_string().starts_with('$')))
-                    return failure(40239, fmt::format("The $bucketAuto 'groupBy' field must be "
-                                                      "defined as a $-prefixed path or an expression "
-                                                      "object, but found: {}.",
-                                                      bson::to_json(value, bson::JsonMode::message)));
+                    return failure(40239,
+                                   fmt::format("The $bucketAuto 'groupBy' field must be "
+                                               "defined as a $-prefixed path or an expression "
+                                               "object, but found: {}.",
+                                               bson::to_json(value, bson::JsonMode::message)));
                 TRY(group_by_, program_.parse(value));
             } else if (name == "buckets") {
                 if (!value.is_number())
-                    return failure(40241, "The $bucketAuto 'buckets' field must be a numeric value");
+                    return failure(40241,
+                                   "The $bucketAuto 'buckets' field must be a numeric value");
                 if (!value.is_integral() || value.to_int64() > INT32_MAX)
-                    return failure(40242, "The $bucketAuto 'buckets' field must be representable as "
-                                          "a 32-bit integer");
+                    return failure(40242,
+                                   "The $bucketAuto 'buckets' field must be representable as "
+                                   "a 32-bit integer");
                 if (value.to_int64() <= 0)
-                    return failure(40243, fmt::format("The $bucketAuto 'buckets' field must be "
-                                                      "greater than 0, but found: {}.",
-                                                      value.to_int64()));
+                    return failure(40243,
+                                   fmt::format("The $bucketAuto 'buckets' field must be "
+                                               "greater than 0, but found: {}.",
+                                               value.to_int64()));
                 buckets_max_ = static_cast<std::size_t>(value.to_int64());
             } else if (name == "output") {
                 if (!value.is_object())
@@ -78,12 +84,13 @@ public:
         TRY_OK(load(evaluation, arena));
         Batch out;
         out.is_last = true;
-        const double exact = static_cast<double>(entries_.size()) / static_cast<double>(buckets_max_);
+        const double exact =
+            static_cast<double>(entries_.size()) / static_cast<double>(buckets_max_);
         const auto size = std::max<std::size_t>(1, static_cast<std::size_t>(std::llround(exact)));
         std::size_t begin = 0;
         for (std::size_t bucket = 1; begin < entries_.size(); ++bucket) {
-            std::size_t end = bucket >= buckets_max_ ? entries_.size()
-                                                     : std::min(begin + size, entries_.size());
+            std::size_t end =
+                bucket >= buckets_max_ ? entries_.size() : std::min(begin + size, entries_.size());
             while (end < entries_.size() &&
                    bson::equal(entries_[end].key.view(), entries_[end - 1].key.view()))
                 ++end;
@@ -132,10 +139,11 @@ private:
         });
         return {};
     }
-    Status write(std::size_t begin, std::size_t end, Evaluation& evaluation, Arena& arena,
-                 Batch& out) {
+    Status write(
+        std::size_t begin, std::size_t end, Evaluation& evaluation, Arena& arena, Batch& out) {
         std::vector<std::unique_ptr<Accumulator>> accumulators;
-        for (const Output& output : outputs_) accumulators.push_back(output.spec.make());
+        for (const Output& output : outputs_)
+            accumulators.push_back(output.spec.make());
         for (std::size_t i = begin; i < end; ++i) {
             evaluation.bind(entries_[i].document.view());
             for (std::size_t j = 0; j < outputs_.size(); ++j)
@@ -165,12 +173,14 @@ private:
 
 }  // namespace
 
-Status parse_bucket_auto(const Value& spec, const PipelineContext& context,
+Status parse_bucket_auto(const Value& spec,
+                         const PipelineContext& context,
                          std::vector<StagePtr>& out) {
     if (!spec.is_object())
-        return failure(40240, fmt::format("The argument to $bucketAuto must be an object, but found "
-                                          "type: {}.",
-                                          bson::type_name(spec.type())));
+        return failure(40240,
+                       fmt::format("The argument to $bucketAuto must be an object, but found "
+                                   "type: {}.",
+                                   bson::type_name(spec.type())));
     auto stage = std::make_unique<BucketAuto>(spec, context);
     TRY_OK(stage->parse());
     out.push_back(std::move(stage));

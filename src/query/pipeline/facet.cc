@@ -39,13 +39,16 @@ public:
         ++inner.nesting;
         for (const auto& [name, value] : spec().as_view()) {
             if (name.starts_with('$') || name.find('.') != std::string_view::npos)
-                return failure(16410, fmt::format("FieldPath field names may not start with '$' or "
-                                                  "contain '.': {}",
-                                                  name));
+                return failure(16410,
+                               fmt::format("FieldPath field names may not start with '$' or "
+                                           "contain '.': {}",
+                                           name));
             if (!value.is_array())
-                return failure(40170, fmt::format("arguments to $facet must be arrays, {} is type "
-                                                  "{}",
-                                                  name, bson::type_name(value.type())));
+                return failure(40170,
+                               fmt::format("arguments to $facet must be arrays, {} is type "
+                                           "{}",
+                                           name,
+                                           bson::type_name(value.type())));
             TRY(Pipeline pipeline, Pipeline::parse(value, inner));
             names_.emplace_back(name);
             pipelines_.push_back(std::move(pipeline));
@@ -53,12 +56,14 @@ public:
         return {};
     }
     Status optimize() override {
-        for (Pipeline& pipeline : pipelines_) TRY_OK(pipeline.optimize());
+        for (Pipeline& pipeline : pipelines_)
+            TRY_OK(pipeline.optimize());
         return {};
     }
     void add_namespaces(std::vector<InvolvedNamespace>& out) const override {
         for (const Pipeline& pipeline : pipelines_)
-            for (auto& ns : pipeline.involved_namespaces()) out.push_back(std::move(ns));
+            for (auto& ns : pipeline.involved_namespaces())
+                out.push_back(std::move(ns));
     }
     bool add_dependencies(Dependencies& dependencies) const override {
         for (const Pipeline& pipeline : pipelines_) {
@@ -93,7 +98,8 @@ public:
             while (!is_done) {
                 TRY(const Batch batch, pipeline.next_inner());
                 is_done = batch.is_last;
-                for (std::size_t j = 0; j < batch.size(); ++j) array.append(batch[j]);
+                for (std::size_t j = 0; j < batch.size(); ++j)
+                    array.append(batch[j]);
                 if (array.size() > memory_max_)
                     return memory_error("document constructed by $facet", memory_max_);
             }

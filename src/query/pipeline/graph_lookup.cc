@@ -23,7 +23,9 @@ namespace {
 class GraphLookup final : public Stage {
 public:
     GraphLookup(const Value& spec, const PipelineContext& context)
-        : Stage("$graphLookup", spec), program_(context.expression), let_(context.expression.let),
+        : Stage("$graphLookup", spec),
+          program_(context.expression),
+          let_(context.expression.let),
           memory_max_(context.memory_max) {}
 
     Status parse(const PipelineContext& context) {
@@ -34,12 +36,14 @@ public:
                 TRY(from_, parse_from("$graphLookup", "from", value, context));
             } else if (name == "maxDepth") {
                 if (!value.is_number())
-                    return failure(40100, fmt::format("maxDepth must be numeric, found type: {}",
-                                                      bson::type_name(value.type())));
+                    return failure(40100,
+                                   fmt::format("maxDepth must be numeric, found type: {}",
+                                               bson::type_name(value.type())));
                 if (value.to_int64() < 0)
-                    return failure(40101, fmt::format("maxDepth requires a nonnegative argument, "
-                                                      "found: {}",
-                                                      value.to_int64()));
+                    return failure(40101,
+                                   fmt::format("maxDepth requires a nonnegative argument, "
+                                               "found: {}",
+                                               value.to_int64()));
                 if (!value.is_integral())
                     return failure(40102, "maxDepth could not be represented as a long long");
                 depth_max_ = value.to_int64();
@@ -47,9 +51,9 @@ public:
                 if (!value.is_object())
                     return failure(40185, "restrictSearchWithMatch must be an object");
                 const AggregationCompiler compiler(context.expression);
-                TRY(const Filter filter, Filter::parse(value.as_view(),
-                                                       {.expressions = &compiler,
-                                                        .is_pipeline = true}));
+                TRY(const Filter filter,
+                    Filter::parse(value.as_view(),
+                                  {.expressions = &compiler, .is_pipeline = true}));
                 restriction_ = bson::Document(value.as_view());
             } else {
                 std::string* const target = name == "as"                 ? &as_
@@ -58,20 +62,23 @@ public:
                                             : name == "depthField"       ? &depth_field_
                                                                          : nullptr;
                 if (!target)
-                    return failure(40104, fmt::format("Unknown argument to $graphLookup: {}", name));
+                    return failure(40104,
+                                   fmt::format("Unknown argument to $graphLookup: {}", name));
                 if (!value.is_string())
-                    return failure(40103, fmt::format("expected string as argument for {}, found: "
-                                                      "{}",
-                                                      name,
-                                                      bson::to_json(value, bson::JsonMode::message)));
+                    return failure(40103,
+                                   fmt::format("expected string as argument for {}, found: "
+                                               "{}",
+                                               name,
+                                               bson::to_json(value, bson::JsonMode::message)));
                 *target = value.as_string();
                 TRY(const auto parts, expression::split_path(*target));
             }
         }
         if (from_.collection.empty() || as_.empty() || from_field_.empty() || to_field_.empty() ||
             !start_with_.is_set())
-            return failure(40105, "$graphLookup requires 'from', 'as', 'startWith', "
-                                  "'connectFromField', and 'connectToField' to be specified.");
+            return failure(40105,
+                           "$graphLookup requires 'from', 'as', 'startWith', "
+                           "'connectFromField', and 'connectToField' to be specified.");
         return {};
     }
     Status optimize() override { return start_with_.optimize(program_); }
@@ -113,7 +120,8 @@ private:
             frontier.push_back(asked.keys()[inserted.number]);
         };
         if (start.is_array())
-            for (const auto& element : start.as_view()) add(element.value);
+            for (const auto& element : start.as_view())
+                add(element.value);
         else
             add(start.is_missing() ? Arena::make_null() : start);
         for (std::int64_t depth = 0; !frontier.empty() && depth <= depth_max_; ++depth) {
@@ -135,8 +143,12 @@ private:
         return std::move(result).make(arena);
     }
     template <class Add>
-    void visit(View document, std::int64_t depth, ValueMap& visited,
-               expression::ArrayMaker& result, const Add& add, Arena& arena) {
+    void visit(View document,
+               std::int64_t depth,
+               ValueMap& visited,
+               expression::ArrayMaker& result,
+               const Add& add,
+               Arena& arena) {
         const auto inserted = visited.insert(document["_id"]);
         if (!inserted.is_new) return;
         visited.replace_key(inserted.number, arena.copy(document["_id"]));
@@ -149,7 +161,8 @@ private:
         }
         std::vector<Value> next;
         expand_values(document.as_object_value(), from_field_, false, next);
-        for (const Value& value : next) add(value);
+        for (const Value& value : next)
+            add(value);
     }
 
     Program program_;
@@ -180,9 +193,10 @@ public:
                 else if (name == "pipeline")
                     pipeline = value;
                 else
-                    return failure(40415, fmt::format("BSON field '$unionWith.{}' is an unknown "
-                                                      "field.",
-                                                      name));
+                    return failure(40415,
+                                   fmt::format("BSON field '$unionWith.{}' is an unknown "
+                                               "field.",
+                                               name));
             }
         }
         if (!pipeline.is_missing()) {
@@ -230,20 +244,23 @@ private:
 
 }  // namespace
 
-Status parse_graph_lookup(const Value& spec, const PipelineContext& context,
+Status parse_graph_lookup(const Value& spec,
+                          const PipelineContext& context,
                           std::vector<StagePtr>& out) {
     if (!spec.is_object())
-        return Error(ErrorCode::failed_to_parse,
-                     fmt::format("the $graphLookup stage specification must be an object, but found "
-                                 "{}",
-                                 bson::type_name(spec.type())));
+        return Error(
+            ErrorCode::failed_to_parse,
+            fmt::format("the $graphLookup stage specification must be an object, but found "
+                        "{}",
+                        bson::type_name(spec.type())));
     auto stage = std::make_unique<GraphLookup>(spec, context);
     TRY_OK(stage->parse(context));
     out.push_back(std::move(stage));
     return {};
 }
 
-Status parse_union_with(const Value& spec, const PipelineContext& context,
+Status parse_union_with(const Value& spec,
+                        const PipelineContext& context,
                         std::vector<StagePtr>& out) {
     if (!spec.is_object() && !spec.is_string())
         return Error(ErrorCode::failed_to_parse,

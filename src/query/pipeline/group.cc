@@ -46,7 +46,8 @@ public:
     }
     Status optimize() override {
         TRY_OK(id_.optimize(program_));
-        for (Field& field : fields_) TRY_OK(field.spec.argument().optimize(program_));
+        for (Field& field : fields_)
+            TRY_OK(field.spec.argument().optimize(program_));
         return {};
     }
     bool add_dependencies(Dependencies& dependencies) const override {
@@ -69,8 +70,9 @@ public:
             builder.append("_id", groups_.keys()[at_]);
             for (std::size_t i = 0; i < fields_.size(); ++i) {
                 const Accumulator& accumulator = *accumulators_[at_ * fields_.size() + i];
-                builder.append(fields_[i].name, is_partial_ ? accumulator.partial(arena)
-                                                            : accumulator.result(arena));
+                builder.append(
+                    fields_[i].name,
+                    is_partial_ ? accumulator.partial(arena) : accumulator.result(arena));
             }
             builder.done();
             arena.clear();
@@ -88,18 +90,20 @@ private:
 
     Status parse_field(std::string_view name, const Value& value) {
         if (!value.is_object())
-            return failure(40234, fmt::format("The field '{}' must be an accumulator object", name));
+            return failure(40234,
+                           fmt::format("The field '{}' must be an accumulator object", name));
         const View object = value.as_view();
         if (name.find('.') != std::string_view::npos)
             return failure(40235, fmt::format("The field name '{}' cannot contain '.'", name));
         if (name.starts_with('$'))
-            return failure(40236, fmt::format("The field name '{}' cannot be an operator name",
-                                              name));
+            return failure(40236,
+                           fmt::format("The field name '{}' cannot be an operator name", name));
         if (object.count() != 1)
             return failure(40238, fmt::format("The field '{}' must specify one accumulator", name));
         const bson::Element only = object.front();
         if (!only.name.starts_with('$'))
-            return failure(40234, fmt::format("The field '{}' must be an accumulator object", name));
+            return failure(40234,
+                           fmt::format("The field '{}' must be an accumulator object", name));
         TRY(AccumulatorSpec spec, AccumulatorSpec::parse(only.name, only.value, program_));
         const bool grows = only.name != "$sum" && only.name != "$avg" && only.name != "$count" &&
                            !only.name.starts_with("$stdDev");
@@ -184,18 +188,22 @@ Status parse_group(const Value& spec, const PipelineContext& context, std::vecto
     return {};
 }
 
-Status parse_sort_by_count(const Value& spec, const PipelineContext& context,
+Status parse_sort_by_count(const Value& spec,
+                           const PipelineContext& context,
                            std::vector<StagePtr>& out) {
     if (spec.is_object()) {
         if (spec.as_view().is_empty() || !spec.as_view().front().name.starts_with('$'))
-            return failure(40147, fmt::format("the sortByCount field must be defined as a $-prefixed "
-                                              "path or an expression inside an object"));
+            return failure(40147,
+                           fmt::format("the sortByCount field must be defined as a $-prefixed "
+                                       "path or an expression inside an object"));
     } else if (spec.is_string()) {
         if (!spec.as_string().starts_with('$'))
-            return failure(40148, fmt::format("the sortByCount field must be defined as a $-prefixed "
-                                              "path or an expression inside an object"));
+            return failure(40148,
+                           fmt::format("the sortByCount field must be defined as a $-prefixed "
+                                       "path or an expression inside an object"));
     } else {
-        return failure(40149, "the sortByCount field must be specified as a string or as an object");
+        return failure(40149,
+                       "the sortByCount field must be specified as a string or as an object");
     }
     bson::Builder group;
     group.append("_id", spec);
@@ -220,59 +228,71 @@ struct BucketSpec {
 };
 
 /// The constant an option stands for.
-Result<Value> constant_of(const Value& spec, const PipelineContext& context, Arena& arena,
-                          int code, std::string_view what) {
+Result<Value> constant_of(const Value& spec,
+                          const PipelineContext& context,
+                          Arena& arena,
+                          int code,
+                          std::string_view what) {
     Program program(context.expression);
     TRY(Expression expression, program.parse(spec));
     TRY_OK(expression.optimize(program));
     const auto value = expression.constant();
     if (!value)
-        return failure(code, fmt::format("{} must be a constant expression, but found value: {}.",
-                                         what, bson::to_json(spec, bson::JsonMode::message)));
+        return failure(code,
+                       fmt::format("{} must be a constant expression, but found value: {}.",
+                                   what,
+                                   bson::to_json(spec, bson::JsonMode::message)));
     return arena.copy(*value);
 }
 
 Status check_group_by(std::string_view stage, const Value& group_by, int code) {
-    if (group_by.is_object() ||
-        (group_by.is_string() && group_by.as_string().starts_with('$')))
+    if (group_by.is_object() || (group_by.is_string() && group_by.as_string().starts_with('$')))
         return {};
-    return failure(code, fmt::format("The {} 'groupBy' field must be defined as a $-prefixed path or "
-                                     "an expression object, but found: {}.",
-                                     stage, bson::to_json(group_by, bson::JsonMode::message)));
+    return failure(code,
+                   fmt::format("The {} 'groupBy' field must be defined as a $-prefixed path or "
+                               "an expression object, but found: {}.",
+                               stage,
+                               bson::to_json(group_by, bson::JsonMode::message)));
 }
 
 Status parse_boundaries(const Value& value, const PipelineContext& context, BucketSpec& bucket) {
     if (!value.is_array())
-        return failure(40200, fmt::format("The $bucket 'boundaries' field must be an array, but "
-                                          "found type: {}.",
-                                          bson::type_name(value.type())));
+        return failure(40200,
+                       fmt::format("The $bucket 'boundaries' field must be an array, but "
+                                   "found type: {}.",
+                                   bson::type_name(value.type())));
     for (const auto& element : value.as_view()) {
-        TRY(const Value boundary, constant_of(element.value, context, bucket.arena, 40191,
-                                              "The $bucket 'boundaries' field"));
+        TRY(const Value boundary,
+            constant_of(
+                element.value, context, bucket.arena, 40191, "The $bucket 'boundaries' field"));
         bucket.boundaries.push_back(boundary);
     }
     if (bucket.boundaries.size() < 2)
-        return failure(40192, fmt::format("The $bucket 'boundaries' field must have at least 2 "
-                                          "values, but found {} value(s).",
-                                          bucket.boundaries.size()));
+        return failure(40192,
+                       fmt::format("The $bucket 'boundaries' field must have at least 2 "
+                                   "values, but found {} value(s).",
+                                   bucket.boundaries.size()));
     for (std::size_t i = 1; i < bucket.boundaries.size(); ++i) {
         const Value& low = bucket.boundaries[i - 1];
         const Value& high = bucket.boundaries[i];
         if (bson::canonical_type(low.type()) != bson::canonical_type(high.type()))
-            return failure(40193, "All values in the the 'boundaries' option to $bucket must have "
-                                  "the same type.");
+            return failure(40193,
+                           "All values in the the 'boundaries' option to $bucket must have "
+                           "the same type.");
         if (bson::compare(low, high) >= 0)
-            return failure(40194, "The 'boundaries' option to $bucket must be sorted in ascending "
-                                  "order.");
+            return failure(40194,
+                           "The 'boundaries' option to $bucket must be sorted in ascending "
+                           "order.");
     }
     return {};
 }
 
 Status parse_bucket_spec(const Value& spec, const PipelineContext& context, BucketSpec& bucket) {
     if (!spec.is_object())
-        return failure(40201, fmt::format("Argument to $bucket stage must be an object, but found "
-                                          "type: {}.",
-                                          bson::type_name(spec.type())));
+        return failure(40201,
+                       fmt::format("Argument to $bucket stage must be an object, but found "
+                                   "type: {}.",
+                                   bson::type_name(spec.type())));
     for (const auto& [name, value] : spec.as_view()) {
         if (name == "groupBy") {
             TRY_OK(check_group_by("$bucket", value, 40202));
@@ -280,13 +300,14 @@ Status parse_bucket_spec(const Value& spec, const PipelineContext& context, Buck
         } else if (name == "boundaries") {
             TRY_OK(parse_boundaries(value, context, bucket));
         } else if (name == "default") {
-            TRY(bucket.otherwise, constant_of(value, context, bucket.arena, 40195,
-                                              "The $bucket 'default' field"));
+            TRY(bucket.otherwise,
+                constant_of(value, context, bucket.arena, 40195, "The $bucket 'default' field"));
         } else if (name == "output") {
             if (!value.is_object())
-                return failure(40196, fmt::format("The $bucket 'output' field must be an object, but "
-                                                  "found type: {}.",
-                                                  bson::type_name(value.type())));
+                return failure(40196,
+                               fmt::format("The $bucket 'output' field must be an object, but "
+                                           "found type: {}.",
+                                           bson::type_name(value.type())));
             bucket.output = value;
         } else {
             return failure(40197, fmt::format("Unrecognized option to $bucket: {}.", name));
@@ -297,12 +318,15 @@ Status parse_bucket_spec(const Value& spec, const PipelineContext& context, Buck
     if (!bucket.otherwise.is_missing() &&
         bson::compare(bucket.otherwise, bucket.boundaries.front()) >= 0 &&
         bson::compare(bucket.otherwise, bucket.boundaries.back()) < 0)
-        return failure(40199, "The $bucket 'default' field must be less than the lowest boundary or "
-                              "greater than or equal to the highest boundary.");
+        return failure(40199,
+                       "The $bucket 'default' field must be less than the lowest boundary or "
+                       "greater than or equal to the highest boundary.");
     return {};
 }
 
-void append_comparison(bson::ArrayBuilder& list, std::string_view name, const Value& group_by,
+void append_comparison(bson::ArrayBuilder& list,
+                       std::string_view name,
+                       const Value& group_by,
                        const Value& boundary) {
     auto comparison = list.object();
     auto args = comparison.array(name);

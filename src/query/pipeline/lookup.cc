@@ -4,10 +4,10 @@
 // values are asked for in one query (which an index may answer) and the foreign documents are
 // found again by a hash table. With a pipeline it runs it for each document, or once when it uses
 // no variable.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "bson/json.h"
 #include "bson/validate.h"
@@ -41,8 +41,8 @@ bool has_numeric_part(std::string_view path) {
     while (!path.empty()) {
         const std::size_t dot = path.find('.');
         const std::string_view part = path.substr(0, dot);
-        if (!part.empty() && std::all_of(part.begin(), part.end(),
-                                         [](char c) { return c >= '0' && c <= '9'; }))
+        if (!part.empty() &&
+            std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; }))
             return true;
         if (dot == std::string_view::npos) break;
         path.remove_prefix(dot + 1);
@@ -56,7 +56,8 @@ public:
     Joined(std::vector<Batch> batches, std::string field)
         : batches_(std::move(batches)), field_(std::move(field)) {
         for (const Batch& batch : batches_)
-            for (std::size_t i = 0; i < batch.size(); ++i) documents_.push_back(batch[i]);
+            for (std::size_t i = 0; i < batch.size(); ++i)
+                documents_.push_back(batch[i]);
         index();
     }
     /// Appends the documents that match any of the values, each once, in their order.
@@ -74,7 +75,8 @@ public:
         std::sort(found.begin(), found.end());
         found.erase(std::unique(found.begin(), found.end()), found.end());
         std::vector<View> result;
-        for (const std::uint32_t i : found) result.push_back(documents_[i]);
+        for (const std::uint32_t i : found)
+            result.push_back(documents_[i]);
         return result;
     }
 
@@ -121,12 +123,15 @@ private:
 class Lookup final : public Stage {
 public:
     Lookup(const Value& spec, const PipelineContext& context)
-        : Stage("$lookup", spec), program_(context.expression), let_(context.expression.let),
+        : Stage("$lookup", spec),
+          program_(context.expression),
+          let_(context.expression.let),
           memory_max_(context.memory_max) {}
 
     Status parse(const PipelineContext& context);
     Status optimize() override {
-        for (Expression& value : spec_.let_values) TRY_OK(value.optimize(program_));
+        for (Expression& value : spec_.let_values)
+            TRY_OK(value.optimize(program_));
         return {};
     }
     bool add_dependencies(Dependencies& dependencies) const override {
@@ -162,7 +167,8 @@ private:
     }
     void write(View document, const std::vector<View>& found, Batch& out) {
         bson::ArrayBuilder array;
-        for (const View& foreign : found) array.append(foreign);
+        for (const View& foreign : found)
+            array.append(foreign);
         const bson::Document bytes = std::move(array).finish();
         write_with_path(document, spec_.as, bytes.view().as_array_value(), out.begin());
     }
@@ -175,7 +181,8 @@ private:
             std::size_t end = begin;
             for (; end < in.size() && distinct.size() < lookup_values_max; ++end) {
                 values.push_back(local_values(in[end]));
-                for (const Value& value : values.back()) distinct.insert(value);
+                for (const Value& value : values.back())
+                    distinct.insert(value);
                 if (is_careful_) {
                     ++end;
                     break;
@@ -186,7 +193,8 @@ private:
             TRY(auto cursor, services_->open(spec_.from, stages, let_.view()));
             auto batches = read_all(*cursor,
                                     is_careful_ ? bson::internal_bytes_max : memory_max_,
-                                    spec_.from, "$lookup");
+                                    spec_.from,
+                                    "$lookup");
             if (!batches) {
                 if (is_careful_ || batches.error().code() != location(4568))
                     return std::move(batches).error();
@@ -231,7 +239,8 @@ private:
             }
             std::vector<View> found;
             for (const Batch& batch : cached_)
-                for (std::size_t j = 0; j < batch.size(); ++j) found.push_back(batch[j]);
+                for (std::size_t j = 0; j < batch.size(); ++j)
+                    found.push_back(batch[j]);
             write(in[i], found, out);
             arena.clear();
         }
@@ -248,7 +257,9 @@ private:
     std::vector<Batch> cached_;  // What the last run gave; all runs', when not correlated.
 };
 
-Error bad_spec(std::string text) { return Error(ErrorCode::failed_to_parse, std::move(text)); }
+Error bad_spec(std::string text) {
+    return Error(ErrorCode::failed_to_parse, std::move(text));
+}
 
 Status Lookup::parse(const PipelineContext& context) {
     Value pipeline;
@@ -257,10 +268,11 @@ Status Lookup::parse(const PipelineContext& context) {
             pipeline = value;
         } else if (name == "let") {
             if (!value.is_object())
-                return bad_spec(fmt::format("$lookup argument 'let: {}' must be an object, is type "
-                                            "{}",
-                                            bson::to_json(value, bson::JsonMode::message),
-                                            bson::type_name(value.type())));
+                return bad_spec(
+                    fmt::format("$lookup argument 'let: {}' must be an object, is type "
+                                "{}",
+                                bson::to_json(value, bson::JsonMode::message),
+                                bson::type_name(value.type())));
             for (const auto& [variable, expression] : value.as_view()) {
                 TRY_OK(expression::Parser::check_variable_name(variable));
                 TRY(Expression parsed, program_.parse(expression));
@@ -276,9 +288,11 @@ Status Lookup::parse(const PipelineContext& context) {
                                                                  : nullptr;
             if (!target) return bad_spec(fmt::format("unknown argument to $lookup: {}", name));
             if (!value.is_string())
-                return bad_spec(fmt::format("$lookup argument '{}: {}' must be a string, is type {}",
-                                            name, bson::to_json(value, bson::JsonMode::message),
-                                            bson::type_name(value.type())));
+                return bad_spec(
+                    fmt::format("$lookup argument '{}: {}' must be a string, is type {}",
+                                name,
+                                bson::to_json(value, bson::JsonMode::message),
+                                bson::type_name(value.type())));
             *target = value.as_string();
             TRY(const auto parts, expression::split_path(*target));
             (void)parts;
@@ -286,15 +300,18 @@ Status Lookup::parse(const PipelineContext& context) {
     }
     if (spec_.as.empty()) return bad_spec("must specify 'as' field for a $lookup");
     if (spec_.local_field.empty() != spec_.foreign_field.empty())
-        return bad_spec("$lookup requires both or neither of 'localField' and 'foreignField' to be "
-                        "specified");
+        return bad_spec(
+            "$lookup requires both or neither of 'localField' and 'foreignField' to be "
+            "specified");
     if (!spec_.has_join() && pipeline.is_missing())
-        return bad_spec("$lookup requires either 'pipeline' or both 'localField' and 'foreignField' "
-                        "to be specified");
+        return bad_spec(
+            "$lookup requires either 'pipeline' or both 'localField' and 'foreignField' "
+            "to be specified");
     if (!spec_.let_names.empty() && pipeline.is_missing())
         return bad_spec("$lookup with a 'let' argument must also specify 'pipeline'");
     if (!pipeline.is_missing()) {
-        TRY(spec_.pipeline, check_sub_pipeline("$lookup", pipeline, spec_.let_names, context, inner_));
+        TRY(spec_.pipeline,
+            check_sub_pipeline("$lookup", pipeline, spec_.let_names, context, inner_));
         spec_.has_pipeline = true;
     }
     const bool brings_documents =
@@ -310,9 +327,10 @@ Status Lookup::parse(const PipelineContext& context) {
 
 Status parse_lookup(const Value& spec, const PipelineContext& context, std::vector<StagePtr>& out) {
     if (!spec.is_object())
-        return bad_spec(fmt::format("the $lookup stage specification must be an object, but found "
-                                    "{}",
-                                    bson::type_name(spec.type())));
+        return bad_spec(
+            fmt::format("the $lookup stage specification must be an object, but found "
+                        "{}",
+                        bson::type_name(spec.type())));
     auto stage = std::make_unique<Lookup>(spec, context);
     TRY_OK(stage->parse(context));
     out.push_back(std::move(stage));

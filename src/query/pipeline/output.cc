@@ -62,7 +62,8 @@ public:
         out.push_back({target_, true});
     }
     Status optimize() override {
-        for (Expression& value : let_values_) TRY_OK(value.optimize(program_));
+        for (Expression& value : let_values_)
+            TRY_OK(value.optimize(program_));
         return {};
     }
     Result<Batch> next() override {
@@ -90,6 +91,9 @@ public:
 
 private:
     Status parse_matched(const Value& value, const PipelineContext& context);
+    Status parse_not_matched(const Value& value);
+    Status parse_on(const Value& value);
+    Status parse_let(const Value& value);
     Status check_modes() const;
     Status check_key() {
         if (on_.empty()) {
@@ -151,14 +155,16 @@ Result<MergeWrite> Merge::make_write(View given, Evaluation& evaluation) {
     for (const std::string& field : on_) {
         const Value value = write.document.view().at_path(field);
         if (value.is_nullish())
-            return failure(51132, fmt::format("$merge write error: 'on' field '{}' cannot be "
-                                              "missing, null or undefined if supporting index is "
-                                              "sparse",
-                                              field));
+            return failure(51132,
+                           fmt::format("$merge write error: 'on' field '{}' cannot be "
+                                       "missing, null or undefined if supporting index is "
+                                       "sparse",
+                                       field));
         if (value.is_array())
-            return failure(51185, fmt::format("$merge write error: 'on' field '{}' cannot be an "
-                                              "array",
-                                              field));
+            return failure(51185,
+                           fmt::format("$merge write error: 'on' field '{}' cannot be an "
+                                       "array",
+                                       field));
         query.append(field, value);
     }
     write.query = std::move(query).finish();
@@ -199,7 +205,8 @@ Status Merge::parse_matched(const Value& value, const PipelineContext& context) 
         inner.is_update = true;
         bson::Builder let;
         let.append_all(context.expression.let.view());
-        for (const std::string& name : let_names_) let.append_null(name);
+        for (const std::string& name : let_names_)
+            let.append_null(name);
         let.append("new", View());
         inner.expression.let = std::move(let).finish();
         TRY(const Pipeline checked, Pipeline::parse(value, inner));
@@ -208,9 +215,10 @@ Status Merge::parse_matched(const Value& value, const PipelineContext& context) 
         return {};
     }
     if (!value.is_string())
-        return failure(51191, fmt::format("$merge 'whenMatched' field  must be either a string or "
-                                          "an array, but found {}",
-                                          bson::type_name(value.type())));
+        return failure(51191,
+                       fmt::format("$merge 'whenMatched' field  must be either a string or "
+                                   "an array, but found {}",
+                                   bson::type_name(value.type())));
     matched_name_ = value.as_string();
     if (matched_name_ == "replace")
         matched_ = Matched::replace;
@@ -231,13 +239,16 @@ Status Merge::parse_matched(const Value& value, const PipelineContext& context) 
 Status Merge::check_modes() const {
     if ((matched_ == Matched::keep_existing || matched_ == Matched::fail) &&
         not_matched_ != NotMatched::insert)
-        return failure(51181, fmt::format("Combination of $merge modes 'whenMatched: {}' and "
-                                          "'whenNotMatched: {}' is not supported",
-                                          matched_name_, not_matched_name_));
+        return failure(51181,
+                       fmt::format("Combination of $merge modes 'whenMatched: {}' and "
+                                   "'whenNotMatched: {}' is not supported",
+                                   matched_name_,
+                                   not_matched_name_));
     return {};
 }
 
-Result<PipelineNamespace> parse_target(const Value& value, const PipelineContext& context,
+Result<PipelineNamespace> parse_target(const Value& value,
+                                       const PipelineContext& context,
                                        std::string_view stage) {
     PipelineNamespace target{context.ns.db, {}};
     if (value.is_string()) {
@@ -245,24 +256,73 @@ Result<PipelineNamespace> parse_target(const Value& value, const PipelineContext
     } else if (value.is_object()) {
         for (const auto& [name, part] : value.as_view()) {
             if ((name != "db" && name != "coll") || !part.is_string())
-                return failure(40415, fmt::format("BSON field '{}.{}' is an unknown field.", stage,
-                                                  name));
+                return failure(40415,
+                               fmt::format("BSON field '{}.{}' is an unknown field.", stage, name));
             (name == "db" ? target.db : target.collection) = part.as_string();
         }
     } else {
         return failure(stage == "$out" ? 16990 : 51178,
                        fmt::format("{} only supports a string or object argument, but found {}",
-                                   stage, bson::type_name(value.type())));
+                                   stage,
+                                   bson::type_name(value.type())));
     }
     if (target.db.empty() || target.collection.empty())
-        return Error(ErrorCode::invalid_namespace,
-                     fmt::format("Invalid {} target namespace, {}.{}", stage, target.db,
-                                 target.collection));
+        return Error(
+            ErrorCode::invalid_namespace,
+            fmt::format("Invalid {} target namespace, {}.{}", stage, target.db, target.collection));
     if (target.collection.starts_with("system."))
-        return failure(stage == "$out" ? 17385 : 31319,
-                       fmt::format("Cannot {} to special collection: {}", stage,
-                                   target.collection));
+        return failure(
+            stage == "$out" ? 17385 : 31319,
+            fmt::format("Cannot {} to special collection: {}", stage, target.collection));
     return target;
+}
+
+Status Merge::parse_on(const Value& value) {
+    if (value.is_string()) {
+        on_.emplace_back(value.as_string());
+        return {};
+    }
+    if (!value.is_array() || value.as_view().is_empty())
+        return failure(51187,
+                       "If explicitly specifying $merge 'on', must include at least one field");
+    for (const auto& element : value.as_view()) {
+        if (!element.value.is_string())
+            return failure(51134, "$merge 'on' array elements must be strings");
+        on_.emplace_back(element.value.as_string());
+    }
+    return {};
+}
+
+Status Merge::parse_let(const Value& value) {
+    if (!value.is_object())
+        return Error(ErrorCode::type_mismatch, "$merge 'let' must be an object");
+    for (const auto& [variable, expression] : value.as_view()) {
+        if (variable == "new")
+            return failure(51273,
+                           "'let' may not define a value for the reserved 'new' variable other "
+                           "than '$$ROOT'");
+        TRY_OK(expression::Parser::check_variable_name(variable));
+        TRY(Expression parsed, program_.parse(expression));
+        let_names_.emplace_back(variable);
+        let_values_.push_back(std::move(parsed));
+    }
+    return {};
+}
+
+Status Merge::parse_not_matched(const Value& value) {
+    not_matched_name_ = value.is_string() ? value.as_string() : "";
+    if (not_matched_name_ == "insert")
+        not_matched_ = NotMatched::insert;
+    else if (not_matched_name_ == "discard")
+        not_matched_ = NotMatched::discard;
+    else if (not_matched_name_ == "fail")
+        not_matched_ = NotMatched::fail;
+    else
+        return Error(ErrorCode::bad_value,
+                     fmt::format("Enumeration value '{}' for field 'whenNotMatched' is not a valid "
+                                 "value.",
+                                 not_matched_name_));
+    return {};
 }
 
 Status Merge::parse(const PipelineContext& context) {
@@ -271,52 +331,19 @@ Status Merge::parse(const PipelineContext& context) {
     if (spec().is_object()) {
         into = Value();
         for (const auto& [name, value] : spec().as_view()) {
-            if (name == "into") {
+            if (name == "into")
                 into = value;
-            } else if (name == "on") {
-                if (value.is_string()) {
-                    on_.emplace_back(value.as_string());
-                    continue;
-                }
-                if (!value.is_array() || value.as_view().is_empty())
-                    return failure(51187, "If explicitly specifying $merge 'on', must include at "
-                                          "least one field");
-                for (const auto& element : value.as_view()) {
-                    if (!element.value.is_string())
-                        return failure(51134, "$merge 'on' array elements must be strings");
-                    on_.emplace_back(element.value.as_string());
-                }
-            } else if (name == "let") {
-                if (!value.is_object())
-                    return Error(ErrorCode::type_mismatch, "$merge 'let' must be an object");
-                for (const auto& [variable, expression] : value.as_view()) {
-                    if (variable == "new")
-                        return failure(51273, "'let' may not define a value for the reserved 'new' "
-                                              "variable other than '$$ROOT'");
-                    TRY_OK(expression::Parser::check_variable_name(variable));
-                    TRY(Expression parsed, program_.parse(expression));
-                    let_names_.emplace_back(variable);
-                    let_values_.push_back(std::move(parsed));
-                }
-            } else if (name == "whenMatched") {
+            else if (name == "whenMatched")
                 matched = value;
-            } else if (name == "whenNotMatched") {
-                not_matched_name_ = value.is_string() ? value.as_string() : "";
-                if (not_matched_name_ == "insert")
-                    not_matched_ = NotMatched::insert;
-                else if (not_matched_name_ == "discard")
-                    not_matched_ = NotMatched::discard;
-                else if (not_matched_name_ == "fail")
-                    not_matched_ = NotMatched::fail;
-                else
-                    return Error(ErrorCode::bad_value,
-                                 fmt::format("Enumeration value '{}' for field 'whenNotMatched' is "
-                                             "not a valid value.",
-                                             not_matched_name_));
-            } else {
-                return failure(40415, fmt::format("BSON field '$merge.{}' is an unknown field.",
-                                                  name));
-            }
+            else if (name == "on")
+                TRY_OK(parse_on(value));
+            else if (name == "let")
+                TRY_OK(parse_let(value));
+            else if (name == "whenNotMatched")
+                TRY_OK(parse_not_matched(value));
+            else
+                return failure(40415,
+                               fmt::format("BSON field '$merge.{}' is an unknown field.", name));
         }
         if (into.is_missing())
             return failure(40414, "BSON field '$merge.into' is missing but a required field");
@@ -324,8 +351,9 @@ Status Merge::parse(const PipelineContext& context) {
     TRY(target_, parse_target(into, context, "$merge"));
     if (!matched.is_missing()) TRY_OK(parse_matched(matched, context));
     if (!let_names_.empty() && matched_ != Matched::pipeline)
-        return failure(51199, fmt::format("Cannot use 'let' variables with 'whenMatched: {}' mode",
-                                          matched_name_));
+        return failure(
+            51199,
+            fmt::format("Cannot use 'let' variables with 'whenMatched: {}' mode", matched_name_));
     if (matched_ == Matched::merge) {
         bson::Builder stage;
         {
@@ -349,9 +377,10 @@ Status parse_out(const Value& spec, const PipelineContext& context, std::vector<
 
 Status parse_merge(const Value& spec, const PipelineContext& context, std::vector<StagePtr>& out) {
     if (!spec.is_string() && !spec.is_object())
-        return failure(51182, fmt::format("$merge requires a string or object argument, but found "
-                                          "{}",
-                                          bson::type_name(spec.type())));
+        return failure(51182,
+                       fmt::format("$merge requires a string or object argument, but found "
+                                   "{}",
+                                   bson::type_name(spec.type())));
     auto stage = std::make_unique<Merge>(spec, context);
     TRY_OK(stage->parse(context));
     out.push_back(std::move(stage));

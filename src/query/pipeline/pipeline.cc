@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "query/pipeline/pipeline.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "query/expression/node.h"
 #include "query/pipeline/simple_stages.h"
@@ -30,7 +30,8 @@ constexpr char merge_cursors[] = "$mergeCursors";
 constexpr char plan_cache_stats[] = "$planCacheStats";
 
 template <const char* name>
-Status parse_server_stage(const Value& spec, const PipelineContext& context,
+Status parse_server_stage(const Value& spec,
+                          const PipelineContext& context,
                           std::vector<StagePtr>& out) {
     out.push_back(make_server_source(name, spec, context));
     return {};
@@ -139,8 +140,9 @@ struct PipelineParts {
         Pipeline pipeline;
         pipeline.context_ = context;
         if (stages.size() > pipeline_stages_max)
-            return failure(7749501, fmt::format("Pipeline length must be no longer than {} stages",
-                                                pipeline_stages_max));
+            return failure(7749501,
+                           fmt::format("Pipeline length must be no longer than {} stages",
+                                       pipeline_stages_max));
         if (context.nesting > pipeline_nesting_max)
             return Error(ErrorCode::bad_value,
                          fmt::format("Maximum number of nested sub-pipelines exceeded. Limit is {}",
@@ -157,8 +159,9 @@ struct PipelineParts {
 
     static Result<const StageKind*> check(View stage, const PipelineContext& context) {
         if (stage.count() != 1)
-            return failure(40323, "A pipeline stage specification object must contain exactly one "
-                                  "field.");
+            return failure(40323,
+                           "A pipeline stage specification object must contain exactly one "
+                           "field.");
         const std::string name(stage.front().name);
         const StageKind* const kind = find_stage_kind(name);
         if (!kind)
@@ -167,8 +170,8 @@ struct PipelineParts {
             return Error(ErrorCode::invalid_options,
                          fmt::format("{} is not allowed to be used within an update", name));
         if (context.is_in_facet && !kind->is_allowed_in_facet)
-            return failure(40600, fmt::format("{} is not allowed to be used within a $facet stage",
-                                              name));
+            return failure(40600,
+                           fmt::format("{} is not allowed to be used within a $facet stage", name));
         return kind;
     }
 
@@ -176,12 +179,14 @@ struct PipelineParts {
                                const PipelineContext& context) {
         for (std::size_t i = 0; i < used.size(); ++i) {
             if (used[i]->must_be_first && i != 0)
-                return failure(40602, fmt::format("{} is only valid as the first stage in a "
-                                                  "pipeline.",
-                                                  used[i]->name));
+                return failure(40602,
+                               fmt::format("{} is only valid as the first stage in a "
+                                           "pipeline.",
+                                           used[i]->name));
             if (used[i]->must_be_last && i + 1 != used.size())
-                return failure(40601, fmt::format("{} can only be the final stage in the pipeline",
-                                                  used[i]->name));
+                return failure(
+                    40601,
+                    fmt::format("{} can only be the final stage in the pipeline", used[i]->name));
         }
         if (context.is_update || context.is_in_facet || context.is_merging) return {};
         const bool has_collection = !context.ns.collection.empty();
@@ -190,8 +195,8 @@ struct PipelineParts {
                          fmt::format("{{aggregate: 1}} is not valid for '{}'; a collection is "
                                      "required.",
                                      used[0]->name));
-        constexpr std::string_view without_collection[] = {current_op, list_local_sessions,
-                                                           sharded_data_distribution};
+        constexpr std::string_view without_collection[] = {
+            current_op, list_local_sessions, sharded_data_distribution};
         for (const std::string_view name : without_collection)
             if (!used.empty() && used[0]->name == name && has_collection)
                 return Error(ErrorCode::invalid_namespace,
@@ -201,7 +206,9 @@ struct PipelineParts {
         return {};
     }
 
-    static void collect(const std::vector<StagePtr>& stages, std::size_t from, Dependencies& out,
+    static void collect(const std::vector<StagePtr>& stages,
+                        std::size_t from,
+                        Dependencies& out,
                         bool& is_complete) {
         is_complete = false;
         for (std::size_t i = from; i < stages.size() && !is_complete; ++i)
@@ -212,14 +219,16 @@ struct PipelineParts {
     static std::size_t leading(const Pipeline& pipeline, Pipeline::Take take, LeadingPart& part) {
         const auto& stages = pipeline.stages_;
         std::size_t at = 0;
-        while (at < stages.size() && stages[at]->name() == "$match") ++at;
+        while (at < stages.size() && stages[at]->name() == "$match")
+            ++at;
         if (at == 1) {
             part.filter = bson::Document(stages[0]->spec().as_view());
         } else if (at > 1) {
             bson::Builder builder;
             {
                 auto all = builder.array("$and");
-                for (std::size_t i = 0; i < at; ++i) all.append(stages[i]->spec());
+                for (std::size_t i = 0; i < at; ++i)
+                    all.append(stages[i]->spec());
             }
             part.filter = std::move(builder).finish();
         }
@@ -290,19 +299,25 @@ Status Pipeline::optimize() {
     return {};
 }
 
-bool Pipeline::writes() const { return !stages_.empty() && stages_.back()->writes(); }
-bool Pipeline::needs_source() const { return stages_.empty() || !stages_[0]->is_source(); }
+bool Pipeline::writes() const {
+    return !stages_.empty() && stages_.back()->writes();
+}
+bool Pipeline::needs_source() const {
+    return stages_.empty() || !stages_[0]->is_source();
+}
 std::string_view Pipeline::first_stage() const {
     return stages_.empty() ? std::string_view() : std::string_view(stages_[0]->name());
 }
 bool Pipeline::has_stage(std::string_view name) const {
-    return std::any_of(stages_.begin(), stages_.end(),
-                       [&](const StagePtr& stage) { return stage->name() == name; });
+    return std::any_of(stages_.begin(), stages_.end(), [&](const StagePtr& stage) {
+        return stage->name() == name;
+    });
 }
 
 std::vector<InvolvedNamespace> Pipeline::involved_namespaces() const {
     std::vector<InvolvedNamespace> result;
-    for (const auto& stage : stages_) stage->add_namespaces(result);
+    for (const auto& stage : stages_)
+        stage->add_namespaces(result);
     return result;
 }
 
@@ -329,7 +344,8 @@ LeadingPart Pipeline::take_leading(Take take) {
 
 std::vector<bson::Document> Pipeline::to_bson() const {
     std::vector<bson::Document> result;
-    for (const auto& stage : stages_) result.emplace_back(stage->bson());
+    for (const auto& stage : stages_)
+        result.emplace_back(stage->bson());
     return result;
 }
 

@@ -34,18 +34,18 @@ struct PipelineContext {
     PipelineNamespace ns;
     ExpressionContext expression;
     std::size_t memory_max = stage_memory_max;
-    int nesting = 0;              // 0 for a command's own pipeline.
+    int nesting = 0;  // 0 for a command's own pipeline.
     bool is_in_facet = false;
-    bool is_merging = false;      // This is the merge part of a split pipeline.
-    bool is_update = false;       // Only the stages an update may hold.
+    bool is_merging = false;  // This is the merge part of a split pipeline.
+    bool is_update = false;   // Only the stages an update may hold.
 };
 
 /// What a pipeline can leave to the planner. Fields not taken are empty.
 struct LeadingPart {
-    bson::Document filter;                 // All leading $match stages, joined by $and.
-    std::optional<bson::Document> sort;    // The leading $sort's pattern ...
+    bson::Document filter;               // All leading $match stages, joined by $and.
+    std::optional<bson::Document> sort;  // The leading $sort's pattern ...
     std::optional<std::int64_t> skip;
-    std::optional<std::int64_t> limit;     // ... and what follows it: skip first, then limit.
+    std::optional<std::int64_t> limit;  // ... and what follows it: skip first, then limit.
     /// Top-level paths the rest needs; none when it needs whole documents.
     std::optional<std::set<std::string, std::less<>>> needed_fields;
 };

@@ -7,10 +7,10 @@
 //     => [result]            or  => !code message-prefix      or  => <collection> [documents]
 #include "query/pipeline/pipeline.h"
 
-#include <gtest/gtest.h>
-
 #include <fstream>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "bson/json.h"
 #include "query/pipeline/split.h"
@@ -47,24 +47,26 @@ PipelineContext test_context() {
     return context;
 }
 
-Result<std::vector<bson::Document>> run(const bson::Value& stages, TestServices& services,
+Result<std::vector<bson::Document>> run(const bson::Value& stages,
+                                        TestServices& services,
                                         const PipelineContext& context) {
     TRY(Pipeline pipeline, Pipeline::parse(stages, context));
     TRY_OK(pipeline.optimize());
-    pipeline.attach(pipeline.needs_source() ? make_vector_cursor(services.collections["c"], 2)
-                                            : nullptr,
-                    &services);
+    pipeline.attach(
+        pipeline.needs_source() ? make_vector_cursor(services.collections["c"], 2) : nullptr,
+        &services);
     std::vector<bson::Document> documents;
     while (true) {
         TRY(const Batch batch, pipeline.next());
-        for (std::size_t i = 0; i < batch.size(); ++i) documents.emplace_back(batch[i]);
+        for (std::size_t i = 0; i < batch.size(); ++i)
+            documents.emplace_back(batch[i]);
         if (batch.is_last) return documents;
     }
 }
 
 struct Outcome {
     std::string text;
-    Outcome(Result<std::vector<bson::Document>> result)  // NOLINT
+    explicit Outcome(const Result<std::vector<bson::Document>>& result)
         : text(result ? text_of(*result)
                       : "!" + std::to_string(static_cast<int>(result.error().code())) + " " +
                             result.error().reason()) {}
@@ -88,7 +90,8 @@ TEST(Pipeline, GivesWhatTheScriptSays) {
                 documents_of(line.substr(space + 1));
         } else if (line.starts_with("=> !")) {
             EXPECT_TRUE(outcome->text.starts_with(line.substr(3)))
-                << "line " << number << ": " << stages << "\n" << outcome->text;
+                << "line " << number << ": " << stages << "\n"
+                << outcome->text;
         } else if (line.starts_with("=> [")) {
             EXPECT_EQ(outcome->text, text_of(documents_of(line.substr(3))))
                 << "line " << number << ": " << stages;
@@ -96,7 +99,8 @@ TEST(Pipeline, GivesWhatTheScriptSays) {
             const std::size_t space = line.find(' ', 3);
             EXPECT_EQ(text_of(services.collections[line.substr(3, space - 3)]),
                       text_of(documents_of(line.substr(space + 1))))
-                << "line " << number << ": " << stages << "\n" << outcome->text;
+                << "line " << number << ": " << stages << "\n"
+                << outcome->text;
         } else {
             stages = line;
             const auto parsed = bson::from_json("{\"p\":" + line + "}");
@@ -149,7 +153,8 @@ TEST(Pipeline, TellsWhatItTouches) {
 
 TEST(Pipeline, FailsWhenAStageHoldsTooMuch) {
     for (const char* stages : {R"([{"$group":{"_id":"$_id","all":{"$push":"$$ROOT"}}}])",
-                               R"([{"$sort":{"a":1}}])", R"([{"$facet":{"a":[]}}])",
+                               R"([{"$sort":{"a":1}}])",
+                               R"([{"$facet":{"a":[]}}])",
                                R"([{"$bucketAuto":{"groupBy":"$a","buckets":2}}])"}) {
         TestServices services;
         for (std::int32_t i = 0; i < 200; ++i)
@@ -160,8 +165,7 @@ TEST(Pipeline, FailsWhenAStageHoldsTooMuch) {
         context.memory_max = 10'000;
         const auto result = run((*parsed)["p"], services, context);
         ASSERT_FALSE(result) << stages;
-        EXPECT_EQ(result.error().code(),
-                  ErrorCode::query_exceeded_memory_limit_no_disk_use_allowed)
+        EXPECT_EQ(result.error().code(), ErrorCode::query_exceeded_memory_limit_no_disk_use_allowed)
             << stages;
     }
 }

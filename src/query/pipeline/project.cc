@@ -30,7 +30,9 @@ const Field* find(const std::vector<Field>& fields, std::string_view name) {
     return nullptr;
 }
 
-bool is_switch(const Value& value) { return value.is_number() || value.is_boolean(); }
+bool is_switch(const Value& value) {
+    return value.is_number() || value.is_boolean();
+}
 
 }  // namespace
 
@@ -50,7 +52,8 @@ public:
                 has_exclude = is_switch(id) && !id.is_truthy();
             tree_.mode_ = has_include || !has_exclude ? Mode::include : Mode::exclude;
         }
-        for (const auto& element : spec) TRY_OK(add(element.name, element.value, 0));
+        for (const auto& element : spec)
+            TRY_OK(add(element.name, element.value, 0));
         if (tree_.mode_ == Mode::include && !find(tree_.root_.children, "_id")) {
             Field id;
             id.name = "_id";
@@ -70,8 +73,8 @@ public:
                 std::string rest;
                 for (std::size_t j = i + 1; j < parts.size(); ++j)
                     rest += (rest.empty() ? "" : ".") + parts[j];
-                return collision(fmt::format("Path collision at {} remaining portion {}", path, rest),
-                                 31249);
+                return collision(
+                    fmt::format("Path collision at {} remaining portion {}", path, rest), 31249);
             }
             if (!next) {
                 at->children.emplace_back();
@@ -92,7 +95,8 @@ public:
 
     static bool mark(Field& field) {
         field.is_computing = field.kind == Kind::computed;
-        for (Field& child : field.children) field.is_computing |= mark(child);
+        for (Field& child : field.children)
+            field.is_computing |= mark(child);
         return field.is_computing;
     }
 
@@ -127,28 +131,31 @@ private:
             return Error(ErrorCode::overflow, "projection is nested too deeply");
         if (is_switch(value) && !is_add_) return add_switch(path, value);
         if (value.is_object() && value.as_view().is_empty() && !is_add_)
-            return failure(51270, fmt::format("An empty sub-projection is not a valid value. Found "
-                                              "empty object at path: {}",
-                                              path));
+            return failure(51270,
+                           fmt::format("An empty sub-projection is not a valid value. Found "
+                                       "empty object at path: {}",
+                                       path));
         if (value.is_object() && !value.as_view().is_empty()) {
             const View object = value.as_view();
             if (object.front().name.starts_with('$')) {
                 if (object.count() != 1)
-                    return failure(40181, fmt::format("Bad projection specification, cannot use an "
-                                                      "expression with more than one field: {}",
-                                                      to_json(object, bson::JsonMode::message)));
+                    return failure(40181,
+                                   fmt::format("Bad projection specification, cannot use an "
+                                               "expression with more than one field: {}",
+                                               to_json(object, bson::JsonMode::message)));
                 if (object.front().name == "$slice" && depth >= 0 &&
                     !object.front().value.is_array())
-                    return failure(28667, "Expression $slice takes at least 2 arguments, and at "
-                                          "most 3, but 1 were passed in.");
+                    return failure(28667,
+                                   "Expression $slice takes at least 2 arguments, and at "
+                                   "most 3, but 1 were passed in.");
                 if (!Program::has_operator(object.front().name))
-                    return failure(31325, fmt::format("Unknown expression {}",
-                                                      object.front().name));
+                    return failure(31325,
+                                   fmt::format("Unknown expression {}", object.front().name));
                 return add_computed(path, value);
             }
             for (const auto& element : object)
-                TRY_OK(add(std::string(path) + "." + std::string(element.name), element.value,
-                           depth + 1));
+                TRY_OK(add(
+                    std::string(path) + "." + std::string(element.name), element.value, depth + 1));
             return {};
         }
         return add_computed(path, value);
@@ -158,20 +165,23 @@ private:
         const bool includes = value.is_truthy();
         const bool is_id = path == "_id";
         if (includes && tree_.mode_ == Mode::exclude && !is_id)
-            return failure(31253, fmt::format("Cannot do inclusion on field {} in exclusion "
-                                              "projection",
-                                              path));
+            return failure(31253,
+                           fmt::format("Cannot do inclusion on field {} in exclusion "
+                                       "projection",
+                                       path));
         if (!includes && tree_.mode_ == Mode::include && !is_id)
-            return failure(31254, fmt::format("Cannot do exclusion on field {} in inclusion "
-                                              "projection",
-                                              path));
+            return failure(31254,
+                           fmt::format("Cannot do exclusion on field {} in inclusion "
+                                       "projection",
+                                       path));
         return add_leaf(path, includes ? Kind::include : Kind::exclude, Expression());
     }
 
     Status add_computed(std::string_view path, const Value& value) {
         if (tree_.mode_ == Mode::exclude)
-            return failure(31252, "Cannot use an expression other than $meta in exclusion "
-                                  "projection");
+            return failure(31252,
+                           "Cannot use an expression other than $meta in exclusion "
+                           "projection");
         TRY(Expression expression, tree_.program_.parse(value));
         return add_leaf(path, Kind::computed, std::move(expression));
     }
@@ -180,7 +190,8 @@ private:
     bool is_add_;
 };
 
-Result<std::unique_ptr<FieldTree>> FieldTree::parse(View spec, bool is_add,
+Result<std::unique_ptr<FieldTree>> FieldTree::parse(View spec,
+                                                    bool is_add,
                                                     const ExpressionContext& context) {
     std::unique_ptr<FieldTree> tree(new FieldTree(context));
     TRY_OK(FieldTreeParser(*tree, is_add).parse(spec));
@@ -250,7 +261,9 @@ private:
         return {};
     }
 
-    Status write_inner(const Field& node, std::string_view name, const Value& value,
+    Status write_inner(const Field& node,
+                       std::string_view name,
+                       const Value& value,
                        bson::Builder& out) {
         if (value.is_object()) {
             auto object = out.object(name);
@@ -292,11 +305,13 @@ private:
 
 Status optimize_fields(Field& field, Program& program) {
     if (field.expression.is_set()) TRY_OK(field.expression.optimize(program));
-    for (Field& child : field.children) TRY_OK(optimize_fields(child, program));
+    for (Field& child : field.children)
+        TRY_OK(optimize_fields(child, program));
     return {};
 }
 
-void add_paths(const Field& field, const std::string& prefix,
+void add_paths(const Field& field,
+               const std::string& prefix,
                std::set<std::string, std::less<>>& paths) {
     for (const Field& child : field.children) {
         const std::string path = prefix.empty() ? child.name : prefix + "." + child.name;
@@ -316,7 +331,9 @@ Status FieldTree::apply(View document, Evaluation& evaluation, std::string& out)
     return Writer(mode_, evaluation).write_object(root_, document, builder);
 }
 
-Status FieldTree::optimize() { return optimize_fields(root_, program_); }
+Status FieldTree::optimize() {
+    return optimize_fields(root_, program_);
+}
 
 void FieldTree::add_included(std::set<std::string, std::less<>>& paths) const {
     add_paths(root_, "", paths);
@@ -356,16 +373,16 @@ public:
         evaluation.bind(document);
         TRY(const Value value, expression_.evaluate(evaluation));
         if (!value.is_object())
-            return failure(40228,
-                           fmt::format("'{}' expression  must evaluate to an object, but resulting "
-                                       "value was: {}. Type of resulting value: '{}'. Input "
-                                       "document: {}",
-                                       is_with_ ? "replacement document" : "newRoot",
-                                       value.is_missing()
-                                           ? "MISSING"
-                                           : bson::to_json(value, bson::JsonMode::message),
-                                       bson::type_name(value.type()),
-                                       bson::to_json(document, bson::JsonMode::message)));
+            return failure(
+                40228,
+                fmt::format(
+                    "'{}' expression  must evaluate to an object, but resulting "
+                    "value was: {}. Type of resulting value: '{}'. Input "
+                    "document: {}",
+                    is_with_ ? "replacement document" : "newRoot",
+                    value.is_missing() ? "MISSING" : bson::to_json(value, bson::JsonMode::message),
+                    bson::type_name(value.type()),
+                    bson::to_json(document, bson::JsonMode::message)));
         out.append(value.as_view().bytes());
         return {};
     }
@@ -382,7 +399,9 @@ private:
     bool is_with_;
 };
 
-Status add_transform(std::string_view name, const Value& spec, std::unique_ptr<Transform> transform,
+Status add_transform(std::string_view name,
+                     const Value& spec,
+                     std::unique_ptr<Transform> transform,
                      std::vector<StagePtr>& out) {
     out.push_back(std::make_unique<TransformStage>(name, spec, std::move(transform)));
     return {};
@@ -390,30 +409,35 @@ Status add_transform(std::string_view name, const Value& spec, std::unique_ptr<T
 
 }  // namespace
 
-Status parse_project(const Value& spec, const PipelineContext& context,
+Status parse_project(const Value& spec,
+                     const PipelineContext& context,
                      std::vector<StagePtr>& out) {
     if (!spec.is_object()) return failure(15969, "$project specification must be an object");
     if (spec.as_view().is_empty())
-        return failure(51272, "Invalid $project :: caused by :: projection specification must have "
-                              "at least one field");
+        return failure(51272,
+                       "Invalid $project :: caused by :: projection specification must have "
+                       "at least one field");
     auto tree = FieldTree::parse(spec.as_view(), false, context.expression);
     if (!tree) return tree.error().with_prefix("Invalid $project :: caused by :: ");
-    return add_transform("$project", spec, std::make_unique<FieldsTransform>(*std::move(tree)),
-                         out);
+    return add_transform(
+        "$project", spec, std::make_unique<FieldsTransform>(*std::move(tree)), out);
 }
 
-Status parse_add_fields(const Value& spec, const PipelineContext& context,
+Status parse_add_fields(const Value& spec,
+                        const PipelineContext& context,
                         std::vector<StagePtr>& out) {
     if (!spec.is_object())
-        return failure(40272, fmt::format("$addFields specification stage must be an object, got {}",
-                                          bson::type_name(spec.type())));
+        return failure(40272,
+                       fmt::format("$addFields specification stage must be an object, got {}",
+                                   bson::type_name(spec.type())));
     if (spec.as_view().is_empty())
-        return failure(40177, "Invalid $addFields :: caused by :: specification must have at least "
-                              "one field");
+        return failure(40177,
+                       "Invalid $addFields :: caused by :: specification must have at least "
+                       "one field");
     auto tree = FieldTree::parse(spec.as_view(), true, context.expression);
     if (!tree) return tree.error().with_prefix("Invalid $addFields :: caused by :: ");
-    return add_transform("$addFields", spec, std::make_unique<FieldsTransform>(*std::move(tree)),
-                         out);
+    return add_transform(
+        "$addFields", spec, std::make_unique<FieldsTransform>(*std::move(tree)), out);
 }
 
 Status parse_unset(const Value& spec, const PipelineContext& context, std::vector<StagePtr>& out) {
@@ -422,12 +446,14 @@ Status parse_unset(const Value& spec, const PipelineContext& context, std::vecto
         paths.emplace_back(spec.as_string());
     } else if (spec.is_array()) {
         if (spec.as_view().is_empty())
-            return failure(31119, "$unset specification must be a string or an array with at least "
-                                  "one field");
+            return failure(31119,
+                           "$unset specification must be a string or an array with at least "
+                           "one field");
         for (const auto& element : spec.as_view()) {
             if (!element.value.is_string())
-                return failure(31120, "$unset specification must be a string or an array containing "
-                                      "only string values");
+                return failure(31120,
+                               "$unset specification must be a string or an array containing "
+                               "only string values");
             paths.emplace_back(element.value.as_string());
         }
     } else {
@@ -438,17 +464,20 @@ Status parse_unset(const Value& spec, const PipelineContext& context, std::vecto
     return add_transform("$unset", spec, std::make_unique<FieldsTransform>(*std::move(tree)), out);
 }
 
-Status parse_replace_root(const Value& spec, const PipelineContext& context,
+Status parse_replace_root(const Value& spec,
+                          const PipelineContext& context,
                           std::vector<StagePtr>& out) {
     if (!spec.is_object())
-        return failure(40229, fmt::format("expected an object as specification for $replaceRoot "
-                                          "stage, got {}",
-                                          bson::type_name(spec.type())));
+        return failure(40229,
+                       fmt::format("expected an object as specification for $replaceRoot "
+                                   "stage, got {}",
+                                   bson::type_name(spec.type())));
     Value root;
     for (const auto& element : spec.as_view()) {
         if (element.name != "newRoot")
-            return failure(40415, fmt::format("BSON field '$replaceRoot.{}' is an unknown field.",
-                                              element.name));
+            return failure(
+                40415,
+                fmt::format("BSON field '$replaceRoot.{}' is an unknown field.", element.name));
         root = element.value;
     }
     if (root.is_missing())
@@ -458,7 +487,8 @@ Status parse_replace_root(const Value& spec, const PipelineContext& context,
     return add_transform("$replaceRoot", spec, std::move(transform), out);
 }
 
-Status parse_replace_with(const Value& spec, const PipelineContext& context,
+Status parse_replace_with(const Value& spec,
+                          const PipelineContext& context,
                           std::vector<StagePtr>& out) {
     auto transform = std::make_unique<ReplaceRoot>(context.expression, true);
     TRY_OK(transform->parse(spec));

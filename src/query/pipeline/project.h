@@ -29,7 +29,8 @@ public:
     };
 
     /// Parses the argument of $project (or, with Mode::add, of $addFields).
-    static Result<std::unique_ptr<FieldTree>> parse(bson::View spec, bool is_add,
+    static Result<std::unique_ptr<FieldTree>> parse(bson::View spec,
+                                                    bool is_add,
                                                     const ExpressionContext& context);
     /// Excludes the paths ($unset).
     static Result<std::unique_ptr<FieldTree>> exclude(const std::vector<std::string>& paths,

@@ -67,8 +67,8 @@ public:
                                                          bson::View let) = 0;
     /// Opens a first stage only the server knows: "$collStats", "$currentOp", "$indexStats",
     /// "$shardedDataDistribution", "$listSessions", "$listLocalSessions", "$listClusterCatalog",
-    /// "$changeStream", "$mergeCursors", "$planCacheStats". `spec` is the stage's argument. Fails with
-    /// 40324 for those it does not have.
+    /// "$changeStream", "$mergeCursors", "$planCacheStats". `spec` is the stage's argument. Fails
+    /// with 40324 for those it does not have.
     virtual Result<std::unique_ptr<DocumentCursor>> open_source(const PipelineNamespace& ns,
                                                                 std::string_view stage,
                                                                 const bson::Value& spec) = 0;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // $match, $limit, $skip, $count, $unwind, $redact, $documents, and the stages the server provides.
-#include <fmt/format.h>
+#include "query/pipeline/simple_stages.h"
 
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "bson/json.h"
 #include "query/expression/compiler.h"
 #include "query/expression/node.h"
 #include "query/match/filter.h"
-#include "query/pipeline/simple_stages.h"
 
 namespace tessera::query {
 
@@ -23,8 +24,7 @@ namespace {
 
 class Match final : public Stage {
 public:
-    Match(const Value& spec, Filter filter)
-        : Stage("$match", spec), filter_(std::move(filter)) {}
+    Match(const Value& spec, Filter filter) : Stage("$match", spec), filter_(std::move(filter)) {}
     Result<Batch> next() override {
         TRY(Batch batch, pull());
         std::vector<char> keeps(batch.size());
@@ -126,8 +126,9 @@ public:
         : Stage("$redact", spec), program_(context) {
         for (const std::string_view name : {"KEEP", "PRUNE", "DESCEND"}) {
             std::string lower(name);
-            std::transform(lower.begin(), lower.end(), lower.begin(),
-                           [](char c) { return static_cast<char>(c + 32); });
+            std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
+                return static_cast<char>(c + 32);
+            });
             program_.define(name, arena_.make(std::string_view(lower)));
         }
         arena_.clear();
@@ -163,10 +164,11 @@ private:
         }
         if (text == "prune") return false;
         if (text != "descend")
-            return failure(17053, fmt::format("$redact's expression should not return anything aside "
-                                              "from the variables $$KEEP, $$DESCEND, and $$PRUNE, "
-                                              "but returned {}",
-                                              bson::to_json(verdict, bson::JsonMode::message)));
+            return failure(17053,
+                           fmt::format("$redact's expression should not return anything aside "
+                                       "from the variables $$KEEP, $$DESCEND, and $$PRUNE, "
+                                       "but returned {}",
+                                       bson::to_json(verdict, bson::JsonMode::message)));
         bson::Builder builder(out);
         for (const auto& element : document) {
             TRY(const auto value, redacted(element.value));
@@ -227,7 +229,8 @@ private:
 
 }  // namespace
 
-StagePtr make_server_source(std::string_view name, const Value& spec,
+StagePtr make_server_source(std::string_view name,
+                            const Value& spec,
                             const PipelineContext& context) {
     return std::make_unique<ServerSource>(name, spec, context.ns);
 }
@@ -254,20 +257,23 @@ Status parse_match(const Value& spec, const PipelineContext& context, std::vecto
     if (!spec.is_object())
         return failure(15959, "the match filter must be an expression in an object");
     const AggregationCompiler compiler(context.expression);
-    TRY(Filter filter, Filter::parse(spec.as_view(), {.expressions = &compiler, .is_pipeline = true}));
+    TRY(Filter filter,
+        Filter::parse(spec.as_view(), {.expressions = &compiler, .is_pipeline = true}));
     out.push_back(std::make_unique<Match>(spec, std::move(filter)));
     return {};
 }
 
 Status parse_limit(const Value& spec, const PipelineContext&, std::vector<StagePtr>& out) {
     if (!spec.is_number() || !spec.is_integral())
-        return failure(5107201, fmt::format("invalid argument to $limit stage: Expected a number in:"
-                                            " $limit: {}",
-                                            bson::to_json(spec, bson::JsonMode::message)));
+        return failure(5107201,
+                       fmt::format("invalid argument to $limit stage: Expected a number in:"
+                                   " $limit: {}",
+                                   bson::to_json(spec, bson::JsonMode::message)));
     if (spec.to_int64() < 0)
-        return failure(5107201, fmt::format("invalid argument to $limit stage: Expected a "
-                                            "non-negative number in: $limit: {}",
-                                            bson::to_json(spec, bson::JsonMode::message)));
+        return failure(5107201,
+                       fmt::format("invalid argument to $limit stage: Expected a "
+                                   "non-negative number in: $limit: {}",
+                                   bson::to_json(spec, bson::JsonMode::message)));
     if (spec.to_int64() == 0) return failure(15958, "the limit must be positive");
     out.push_back(std::make_unique<Limit>(spec, spec.to_int64()));
     return {};
@@ -275,13 +281,15 @@ Status parse_limit(const Value& spec, const PipelineContext&, std::vector<StageP
 
 Status parse_skip(const Value& spec, const PipelineContext&, std::vector<StagePtr>& out) {
     if (!spec.is_number() || !spec.is_integral())
-        return failure(5107200, fmt::format("invalid argument to $skip stage: Expected a number in: "
-                                            "$skip: {}",
-                                            bson::to_json(spec, bson::JsonMode::message)));
+        return failure(5107200,
+                       fmt::format("invalid argument to $skip stage: Expected a number in: "
+                                   "$skip: {}",
+                                   bson::to_json(spec, bson::JsonMode::message)));
     if (spec.to_int64() < 0)
-        return failure(5107200, fmt::format("invalid argument to $skip stage: Expected a "
-                                            "non-negative number in: $skip: {}",
-                                            bson::to_json(spec, bson::JsonMode::message)));
+        return failure(5107200,
+                       fmt::format("invalid argument to $skip stage: Expected a "
+                                   "non-negative number in: $skip: {}",
+                                   bson::to_json(spec, bson::JsonMode::message)));
     out.push_back(std::make_unique<Skip>(spec, spec.to_int64()));
     return {};
 }
@@ -318,39 +326,46 @@ Status parse_unwind(const Value& spec, const PipelineContext&, std::vector<Stage
                 path = value;
             } else if (name == "preserveNullAndEmptyArrays") {
                 if (!value.is_boolean())
-                    return failure(28809, fmt::format("expected a boolean for the "
-                                                      "preserveNullAndEmptyArrays option to $unwind "
-                                                      "stage, got {}",
-                                                      bson::type_name(value.type())));
+                    return failure(28809,
+                                   fmt::format("expected a boolean for the "
+                                               "preserveNullAndEmptyArrays option to $unwind "
+                                               "stage, got {}",
+                                               bson::type_name(value.type())));
                 options.keeps_empty = value.as_bool();
             } else if (name == "includeArrayIndex") {
                 if (!value.is_string() || value.as_string().empty())
-                    return failure(28810, "expected a non-empty string for the includeArrayIndex  "
-                                          "option to $unwind stage");
+                    return failure(28810,
+                                   "expected a non-empty string for the includeArrayIndex  "
+                                   "option to $unwind stage");
                 options.index_field = value.as_string();
                 if (options.index_field[0] == '$')
-                    return failure(28822, fmt::format("includeArrayIndex option to $unwind stage "
-                                                      "should not be prefixed with a '$': {}",
-                                                      options.index_field));
+                    return failure(28822,
+                                   fmt::format("includeArrayIndex option to $unwind stage "
+                                               "should not be prefixed with a '$': {}",
+                                               options.index_field));
             } else {
-                return failure(28811, fmt::format("unrecognized option to $unwind stage: {}", name));
+                return failure(28811,
+                               fmt::format("unrecognized option to $unwind stage: {}", name));
             }
         }
         if (path.is_missing()) return failure(28812, "no path specified to $unwind stage");
     } else if (!spec.is_string()) {
-        return failure(15981, fmt::format("expected either a string or an object as specification "
-                                          "for $unwind stage, got {}",
-                                          bson::type_name(spec.type())));
+        return failure(15981,
+                       fmt::format("expected either a string or an object as specification "
+                                   "for $unwind stage, got {}",
+                                   bson::type_name(spec.type())));
     }
     if (!path.is_string())
-        return failure(28808, fmt::format("expected a string as the path for $unwind stage, got {}",
-                                          bson::type_name(path.type())));
+        return failure(28808,
+                       fmt::format("expected a string as the path for $unwind stage, got {}",
+                                   bson::type_name(path.type())));
     const std::string_view text = path.as_string();
     if (text.empty()) return failure(28812, "no path specified to $unwind stage");
     if (text[0] != '$')
-        return failure(28818, fmt::format("path option to $unwind stage should be prefixed with a "
-                                          "'$': {}",
-                                          text));
+        return failure(28818,
+                       fmt::format("path option to $unwind stage should be prefixed with a "
+                                   "'$': {}",
+                                   text));
     options.dotted = text.substr(1);
     TRY(options.path, expression::split_path(options.dotted));
     out.push_back(std::make_unique<Unwind>(spec, std::move(options)));
@@ -364,7 +379,8 @@ Status parse_redact(const Value& spec, const PipelineContext& context, std::vect
     return {};
 }
 
-Status parse_documents(const Value& spec, const PipelineContext& context,
+Status parse_documents(const Value& spec,
+                       const PipelineContext& context,
                        std::vector<StagePtr>& out) {
     Program program(context.expression);
     TRY(Expression expression, program.parse(spec));
@@ -372,8 +388,7 @@ Status parse_documents(const Value& spec, const PipelineContext& context,
     Evaluation evaluation(program, arena);
     evaluation.bind(View());
     TRY(const Value value, expression.evaluate(evaluation));
-    if (!value.is_array())
-        return failure(5858203, "an array is expected");
+    if (!value.is_array()) return failure(5858203, "an array is expected");
     std::vector<bson::Document> documents;
     for (const auto& element : value.as_view()) {
         if (!element.value.is_object()) return failure(40228, "$documents needs objects");
@@ -422,8 +437,8 @@ void write_with_path(View document, std::string_view path, const Value& value, s
             return;
         }
         std::string nested;
-        write_with_path(old.is_object() ? old.as_view() : View(), path.substr(dot + 1), value,
-                        nested);
+        write_with_path(
+            old.is_object() ? old.as_view() : View(), path.substr(dot + 1), value, nested);
         builder.append(name, View(nested.data()));
     };
     for (const auto& element : document) {
@@ -439,7 +454,8 @@ Error memory_error(std::string_view stage, std::size_t limit) {
     return Error(ErrorCode::query_exceeded_memory_limit_no_disk_use_allowed,
                  fmt::format("Exceeded memory limit for {} of {} bytes; spilling to disk is not "
                              "supported",
-                             stage, limit));
+                             stage,
+                             limit));
 }
 
 }  // namespace tessera::query

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "query/pipeline/sort.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include <fmt/format.h>
 
 #include "query/expression/node.h"
 
@@ -56,10 +56,12 @@ Status Sort::load() {
     while (!is_last) {
         TRY(const Batch batch, pull());
         is_last = batch.is_last;
-        for (std::size_t i = 0; i < batch.size(); ++i) TRY_OK(add(batch[i]));
+        for (std::size_t i = 0; i < batch.size(); ++i)
+            TRY_OK(add(batch[i]));
     }
-    std::sort(entries_.begin(), entries_.end(),
-              [this](const Entry& one, const Entry& two) { return is_before(one, two); });
+    std::sort(entries_.begin(), entries_.end(), [this](const Entry& one, const Entry& two) {
+        return is_before(one, two);
+    });
     is_loaded_ = true;
     return {};
 }
@@ -179,12 +181,11 @@ Status parse_sample(const Value& spec, const PipelineContext& context, std::vect
     }
     if (size.is_missing()) return failure(28749, "$sample stage must specify a size");
     if (!size.is_number()) return failure(28746, "size argument to $sample must be a number");
-    if (size.to_int64() < 0)
-        return failure(28747, "size argument to $sample must not be negative");
+    if (size.to_int64() < 0) return failure(28747, "size argument to $sample must not be negative");
     if (size.to_int64() == 0)
         return failure(28747, "size argument to $sample must be a positive integer");
-    out.push_back(std::make_unique<Sample>(spec, static_cast<std::size_t>(size.to_int64()),
-                                           with_keys, context));
+    out.push_back(std::make_unique<Sample>(
+        spec, static_cast<std::size_t>(size.to_int64()), with_keys, context));
     return {};
 }
 

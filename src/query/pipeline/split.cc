@@ -19,9 +19,15 @@ using bson::View;
 namespace {
 
 /// Stages that treat each document by itself.
-constexpr std::array<std::string_view, 9> by_document = {
-    "$match",       "$project",     "$addFields", "$set",    "$unset",
-    "$replaceRoot", "$replaceWith", "$unwind",    "$redact"};
+constexpr std::array<std::string_view, 9> by_document = {"$match",
+                                                         "$project",
+                                                         "$addFields",
+                                                         "$set",
+                                                         "$unset",
+                                                         "$replaceRoot",
+                                                         "$replaceWith",
+                                                         "$unwind",
+                                                         "$redact"};
 
 bool is_by_document(const Stage& stage) {
     return std::find(by_document.begin(), by_document.end(), stage.name()) != by_document.end();
@@ -37,7 +43,9 @@ Document with_option(const Stage& stage, std::string_view option) {
     return std::move(builder).finish();
 }
 
-Document limit_stage(std::int64_t count) { return bson::make("$limit", count); }
+Document limit_stage(std::int64_t count) {
+    return bson::make("$limit", count);
+}
 
 /// What `$skip`, `$limit` at `at` let through together; none when there is no $limit.
 std::optional<std::int64_t> rows_needed(const std::vector<StagePtr>& stages, std::size_t at) {
@@ -77,8 +85,7 @@ SplitPipeline split(const Pipeline& pipeline) {
         } else if (splitter.name() == "$sample") {
             result.shard_part.push_back(with_option(splitter, "$_internalKeys"));
             result.merge_sort = bson::make("$randVal", std::int32_t{1});
-            result.merge_part.push_back(
-                limit_stage(splitter.spec().as_view()["size"].to_int64()));
+            result.merge_part.push_back(limit_stage(splitter.spec().as_view()["size"].to_int64()));
             result.merge_part.push_back(bson::make("$_internalStripRandom", View()));
             ++at;
         } else if (const auto rows = rows_needed(stages, at)) {
@@ -100,7 +107,8 @@ class MergingCursor final : public DocumentCursor {
 public:
     MergingCursor(std::vector<std::unique_ptr<DocumentCursor>> cursors, const Document& pattern)
         : pattern_bson_(pattern), sources_(cursors.size()) {
-        for (std::size_t i = 0; i < cursors.size(); ++i) sources_[i].cursor = std::move(cursors[i]);
+        for (std::size_t i = 0; i < cursors.size(); ++i)
+            sources_[i].cursor = std::move(cursors[i]);
     }
 
     Result<Batch> next() override {

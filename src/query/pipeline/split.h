@@ -24,8 +24,8 @@ struct SplitPipeline {
     bool merge_needs_shard = false;
 };
 
-/// Divides the stages. Concatenating the shards' results (merged by `merge_sort` if set) and running
-/// `merge_part` on them gives what the whole pipeline gives on all documents.
+/// Divides the stages. Concatenating the shards' results (merged by `merge_sort` if set) and
+/// running `merge_part` on them gives what the whole pipeline gives on all documents.
 SplitPipeline split(const Pipeline& pipeline);
 
 /// Merges sorted streams of documents by a sort pattern.

@@ -4,10 +4,10 @@
 // documents together.
 #include "query/pipeline/split.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "bson/json.h"
@@ -31,11 +31,13 @@ constexpr const char* whole[] = {
         "lo":{"$min":"$a"},"hi":{"$max":"$v"},"c":{"$count":{}}}},{"$sort":{"_id":1}}])",
     R"([{"$group":{"_id":null,"d":{"$stdDevPop":"$b"},"e":{"$stdDevSamp":"$one"},
         "set":{"$addToSet":"$s"}}},
-        {"$project":{"d":{"$round":["$d",6]},"e":1,"set":{"$sortArray":{"input":"$set","sortBy":1}}}}])",
+        {"$project":{"d":{"$round":["$d",6]},"e":1,
+        "set":{"$sortArray":{"input":"$set","sortBy":1}}}}])",
     R"([{"$group":{"_id":"$a","ids":{"$push":"$_id"},
         "top":{"$topN":{"n":2,"sortBy":{"b":-1,"_id":1,"v":1},"output":["$b","$_id"]}},
         "bottom":{"$bottom":{"sortBy":{"b":1,"_id":1,"v":1},"output":"$_id"}},
-        "low":{"$minN":{"n":3,"input":"$b"}},"mid":{"$median":{"input":"$b","method":"approximate"}}}},
+        "low":{"$minN":{"n":3,"input":"$b"}},
+        "mid":{"$median":{"input":"$b","method":"approximate"}}}},
         {"$addFields":{"ids":{"$sortArray":{"input":"$ids","sortBy":1}}}},{"$sort":{"_id":1}}])",
     R"([{"$sort":{"b":-1,"_id":1,"v":1}},{"$limit":5}])",
     R"([{"$sort":{"a":1,"_id":-1,"v":1}},{"$skip":3},{"$limit":4},{"$project":{"a":1}}])",
@@ -73,7 +75,8 @@ std::vector<bson::Document> all_of(DocumentCursor& cursor) {
         const auto batch = cursor.next();
         EXPECT_TRUE(batch) << batch.error().to_string();
         if (!batch) return documents;
-        for (std::size_t i = 0; i < batch->size(); ++i) documents.emplace_back((*batch)[i]);
+        for (std::size_t i = 0; i < batch->size(); ++i)
+            documents.emplace_back((*batch)[i]);
         if (batch->is_last) return documents;
     }
 }
@@ -150,9 +153,10 @@ TEST(Split, GivesWhatTheWholePipelineGives) {
                           : make_vector_cursor(std::move(joined), 5);
         const auto merged = run(parts.merge_part, std::move(source));
         const auto expected = run(stages, make_vector_cursor(all, 4));
-        ASSERT_EQ(text_of(merged), text_of(expected))
-            << "seed " << seed << "\n" << text_of(stages) << "shards:\n"
-            << text_of(parts.shard_part) << "merge:\n" << text_of(parts.merge_part);
+        ASSERT_EQ(text_of(merged), text_of(expected)) << "seed " << seed << "\n"
+                                                      << text_of(stages) << "shards:\n"
+                                                      << text_of(parts.shard_part) << "merge:\n"
+                                                      << text_of(parts.merge_part);
     }
 }
 

@@ -89,7 +89,8 @@ public:
 
 class TransformStage final : public Stage {
 public:
-    TransformStage(std::string_view name, const bson::Value& spec,
+    TransformStage(std::string_view name,
+                   const bson::Value& spec,
                    std::unique_ptr<Transform> transform)
         : Stage(name, spec), transform_(std::move(transform)) {}
     Result<Batch> next() override;
@@ -106,7 +107,8 @@ private:
 };
 
 /// How one kind of stage is parsed: adds the stages it stands for.
-using ParseStage = Status (*)(const bson::Value& spec, const PipelineContext& context,
+using ParseStage = Status (*)(const bson::Value& spec,
+                              const PipelineContext& context,
                               std::vector<StagePtr>& out);
 struct StageKind {
     std::string_view name;
@@ -144,14 +146,17 @@ Status parse_out(const bson::Value&, const PipelineContext&, std::vector<StagePt
 Status parse_merge(const bson::Value&, const PipelineContext&, std::vector<StagePtr>&);
 Status parse_documents(const bson::Value&, const PipelineContext&, std::vector<StagePtr>&);
 /// A stage PipelineServices::open_source knows.
-StagePtr make_server_source(std::string_view name, const bson::Value& spec,
+StagePtr make_server_source(std::string_view name,
+                            const bson::Value& spec,
                             const PipelineContext& context);
 
 /// The kinds there are; null when the name is unknown.
 const StageKind* find_stage_kind(std::string_view name);
 
 /// Writes a document with the value at a dotted path replaced (or added).
-void write_with_path(bson::View document, std::string_view path, const bson::Value& value,
+void write_with_path(bson::View document,
+                     std::string_view path,
+                     const bson::Value& value,
                      std::string& out);
 /// A stage over a DocumentCursor.
 class CursorStage final : public Stage {

@@ -12,8 +12,10 @@ using bson::Value;
 using bson::View;
 using expression::failure;
 
-Result<PipelineNamespace> parse_from(std::string_view stage, std::string_view field,
-                                     const Value& value, const PipelineContext& context) {
+Result<PipelineNamespace> parse_from(std::string_view stage,
+                                     std::string_view field,
+                                     const Value& value,
+                                     const PipelineContext& context) {
     PipelineNamespace ns{context.ns.db, {}};
     if (value.is_string()) {
         ns.collection = value.as_string();
@@ -23,7 +25,9 @@ Result<PipelineNamespace> parse_from(std::string_view stage, std::string_view fi
         ns.collection = value.as_view()["coll"].as_string();
     } else {
         return Error(ErrorCode::failed_to_parse,
-                     fmt::format("{} argument '{}: {}' must be a string, is type {}", stage, field,
+                     fmt::format("{} argument '{}: {}' must be a string, is type {}",
+                                 stage,
+                                 field,
                                  bson::to_json(value, bson::JsonMode::message),
                                  bson::type_name(value.type())));
     }
@@ -47,21 +51,27 @@ Result<std::vector<bson::Document>> check_sub_pipeline(std::string_view stage,
     ++inner.nesting;
     bson::Builder let;
     let.append_all(context.expression.let.view());
-    for (const std::string& name : let_names) let.append_null(name);
+    for (const std::string& name : let_names)
+        let.append_null(name);
     inner.expression.let = std::move(let).finish();
     TRY(const Pipeline parsed, Pipeline::parse(pipeline, inner));
     if (parsed.writes())
-        return failure(51047, fmt::format("{} is not allowed within a {}'s sub-pipeline",
-                                          parsed.stages().back()->name(), stage));
-    for (auto& ns : parsed.involved_namespaces()) namespaces.push_back(std::move(ns));
+        return failure(51047,
+                       fmt::format("{} is not allowed within a {}'s sub-pipeline",
+                                   parsed.stages().back()->name(),
+                                   stage));
+    for (auto& ns : parsed.involved_namespaces())
+        namespaces.push_back(std::move(ns));
     std::vector<bson::Document> stages;
     for (const auto& element : pipeline.as_view())
         stages.emplace_back(element.value.as_view());
     return stages;
 }
 
-Result<std::vector<Batch>> read_all(DocumentCursor& cursor, std::size_t bytes_max,
-                                    const PipelineNamespace& ns, std::string_view stage) {
+Result<std::vector<Batch>> read_all(DocumentCursor& cursor,
+                                    std::size_t bytes_max,
+                                    const PipelineNamespace& ns,
+                                    std::string_view stage) {
     std::vector<Batch> batches;
     std::size_t bytes = 0;
     bool is_last = false;
@@ -70,9 +80,12 @@ Result<std::vector<Batch>> read_all(DocumentCursor& cursor, std::size_t bytes_ma
         is_last = batch.is_last;
         bytes += batch.bytes();
         if (bytes > bytes_max)
-            return failure(4568, fmt::format("Total size of documents in {} matching pipeline's {} "
-                                             "stage exceeds {} bytes",
-                                             ns.collection, stage, bytes_max));
+            return failure(4568,
+                           fmt::format("Total size of documents in {} matching pipeline's {} "
+                                       "stage exceeds {} bytes",
+                                       ns.collection,
+                                       stage,
+                                       bytes_max));
         batches.push_back(std::move(batch));
     }
     return batches;
@@ -108,7 +121,9 @@ bson::Document match_any(std::string_view path, const std::vector<Value>& values
     return std::move(stage).finish();
 }
 
-void expand_values(const Value& value, std::string_view path, bool with_arrays,
+void expand_values(const Value& value,
+                   std::string_view path,
+                   bool with_arrays,
                    std::vector<Value>& out) {
     if (path.empty()) {
         if (value.is_missing()) return;
@@ -116,7 +131,8 @@ void expand_values(const Value& value, std::string_view path, bool with_arrays,
             out.push_back(value);
             return;
         }
-        for (const auto& element : value.as_view()) out.push_back(element.value);
+        for (const auto& element : value.as_view())
+            out.push_back(element.value);
         if (with_arrays) out.push_back(value);
         return;
     }

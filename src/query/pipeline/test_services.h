@@ -29,13 +29,14 @@ public:
         context.expression.let = bson::Document(let);
         TRY(Pipeline pipeline, Pipeline::parse(stages, context));
         TRY_OK(pipeline.optimize());
-        pipeline.attach(pipeline.needs_source() ? make_vector_cursor(collections[ns.collection], 3)
-                                                : nullptr,
-                        this);
+        pipeline.attach(
+            pipeline.needs_source() ? make_vector_cursor(collections[ns.collection], 3) : nullptr,
+            this);
         std::vector<bson::Document> documents;
         while (true) {
             TRY(const Batch batch, pipeline.next_inner());
-            for (std::size_t i = 0; i < batch.size(); ++i) documents.emplace_back(batch[i]);
+            for (std::size_t i = 0; i < batch.size(); ++i)
+                documents.emplace_back(batch[i]);
             if (batch.is_last) break;
         }
         return make_vector_cursor(std::move(documents), 2);
@@ -74,7 +75,8 @@ private:
     public:
         explicit Writer(std::vector<bson::Document>& target) : target_(target) {}
         Status write(const Batch& batch) override {
-            for (std::size_t i = 0; i < batch.size(); ++i) documents_.emplace_back(batch[i]);
+            for (std::size_t i = 0; i < batch.size(); ++i)
+                documents_.emplace_back(batch[i]);
             return {};
         }
         Status finish() override {
@@ -99,7 +101,8 @@ private:
             if (write.kind == MergeWrite::Kind::replace) document = write.document;
             if (write.kind == MergeWrite::Kind::pipeline) {
                 bson::ArrayBuilder stages;
-                for (const auto& stage : write.pipeline) stages.append(stage);
+                for (const auto& stage : write.pipeline)
+                    stages.append(stage);
                 const bson::Document array = std::move(stages).finish();
                 ExpressionContext expression;
                 expression.let = write.variables;

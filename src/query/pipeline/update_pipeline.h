@@ -12,7 +12,8 @@ namespace tessera::query {
 class UpdatePipeline {
 public:
     /// Fails with 72 "$group is not allowed to be used within an update" for other stages.
-    static Result<UpdatePipeline> parse(const bson::Value& stages, const ExpressionContext& context);
+    static Result<UpdatePipeline> parse(const bson::Value& stages,
+                                        const ExpressionContext& context);
 
     /// Returns the document after all stages. Does not look after _id or sizes: the caller does.
     Result<bson::Document> apply(bson::View document);
