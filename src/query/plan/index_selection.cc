@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "query/plan/planner_parts.h"
+
 namespace tessera::query {
 
 namespace {
@@ -214,11 +216,18 @@ private:
             return std::find(list.begin(), list.end(), conjunct) != list.end();
         };
         if (is_in(settled_)) return;
-        if (is_in(covered_) && !result_.scan->is_multikey()) {
+        if (is_in(covered_) && !result_.scan->is_multikey() && !has_nested_paths()) {
             result_.scan->filter.push_back(conjunct);
         } else {
             result_.residual.push_back(conjunct);
         }
+    }
+
+    bool has_nested_paths() const {
+        std::vector<std::string> paths;
+        for (const Path& path : info_.paths)
+            paths.push_back(path.dotted());
+        return are_nested(paths);
     }
 
     const IndexInfo& info_;

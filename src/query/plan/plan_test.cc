@@ -125,15 +125,16 @@ TEST(Planner, ShowsACoveredRangeAsTheReferenceDoes) {
     run(collection,
         make_request(
             R"({"filter": {"a": {"$gte": 3, "$lt": 5}}, "projection": {"a": 1, "_id": 0}})"),
-        nullptr, &explain);
-const bson::View stats = explain["executionStats"].as_view();
-EXPECT_EQ(stats["nReturned"].to_int64(), 20);
-EXPECT_EQ(stats["totalKeysExamined"].to_int64(), 20);
-EXPECT_EQ(stats["totalDocsExamined"].to_int64(), 0);
-const bson::View scan = stats["executionStages"].as_view()["inputStage"].as_view();
-EXPECT_EQ(scan["works"].to_int64(), 21);
-EXPECT_EQ(scan["seeks"].to_int64(), 1);
-EXPECT_EQ(scan["isEOF"].to_int64(), 1);
+        nullptr,
+        &explain);
+    const bson::View stats = explain["executionStats"].as_view();
+    EXPECT_EQ(stats["nReturned"].to_int64(), 20);
+    EXPECT_EQ(stats["totalKeysExamined"].to_int64(), 20);
+    EXPECT_EQ(stats["totalDocsExamined"].to_int64(), 0);
+    const bson::View scan = stats["executionStages"].as_view()["inputStage"].as_view();
+    EXPECT_EQ(scan["works"].to_int64(), 21);
+    EXPECT_EQ(scan["seeks"].to_int64(), 1);
+    EXPECT_EQ(scan["isEOF"].to_int64(), 1);
 }
 
 TEST(Planner, ShowsABlockingSortAsTheReferenceDoes) {
@@ -234,7 +235,8 @@ TEST(Bounds, AreNotCombinedOverArrays) {
     collection.insert(R"x({"_id": 2, "a": [{"b": 1, "c": 2}, {"b": 2, "c": 1}]})x");
     collection.add_index(R"x({"a": 1})x");
     collection.add_index(R"x({"a.b": 1, "a.c": 1})x");
-    EXPECT_EQ(run(collection, make_request(R"x({"filter": {"a": {"$gt": 5, "$lt": 3}}})x")), Ids{1});
+    EXPECT_EQ(run(collection, make_request(R"x({"filter": {"a": {"$gt": 5, "$lt": 3}}})x")),
+              Ids{1});
     EXPECT_EQ(bounds(collection, R"x({"filter": {"a": {"$gt": 5, "$lt": 3}}})x"),
               R"x({ a: [ "(5, inf.0]" ] })x");
     EXPECT_EQ(run(collection, make_request(R"x({"filter": {"a.b": 1, "a.c": 1}})x")), Ids{2});
@@ -247,227 +249,220 @@ TEST(Bounds, AreNotCombinedOverArrays) {
 }
 
 TEST(Planner, UsesPartialAndSparseIndexesOnlyWhereTheyHoldEnough) {
-        FakeCollection collection;
-        fill(collection, 50);
-        collection.add_index(R"({"a": 1})", {.partial_filter = R"({"b": {"$gt": 2}})"});
-        collection.add_index(R"({"c": 1})", {.is_sparse = true});
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}})"), "COLLSCAN");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}})"), "COLLSCAN");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 4}})"), "IXSCAN { a: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": {"$gte": 3}}})"),
-                  "IXSCAN { a: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"c": 3}})"), "IXSCAN { c: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"c": null}})"), "COLLSCAN");
-        EXPECT_EQ(summary(collection, R"({"filter": {"c": {"$ne": 3}}})"), "COLLSCAN");
-        EXPECT_EQ(summary(collection, R"({"sort": {"c": 1}})"), "COLLSCAN");
-        EXPECT_EQ(summary(collection, R"({"sort": {"c": 1}, "hint": "c_1"})"), "IXSCAN { c: 1 }");
-    }
+    FakeCollection collection;
+    fill(collection, 50);
+    collection.add_index(R"({"a": 1})", {.partial_filter = R"({"b": {"$gt": 2}})"});
+    collection.add_index(R"({"c": 1})", {.is_sparse = true});
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}})"), "COLLSCAN");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}})"), "COLLSCAN");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 4}})"), "IXSCAN { a: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": {"$gte": 3}}})"), "IXSCAN { a: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"c": 3}})"), "IXSCAN { c: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"c": null}})"), "COLLSCAN");
+    EXPECT_EQ(summary(collection, R"({"filter": {"c": {"$ne": 3}}})"), "COLLSCAN");
+    EXPECT_EQ(summary(collection, R"({"sort": {"c": 1}})"), "COLLSCAN");
+    EXPECT_EQ(summary(collection, R"({"sort": {"c": 1}, "hint": "c_1"})"), "IXSCAN { c: 1 }");
+}
 
-    TEST(Planner, ChoosesByEqualityThenSortThenTrial) {
-        FakeCollection collection;
-        fill(collection, 500);
-        collection.add_index(R"({"a": 1})");
-        collection.add_index(R"({"a": 1, "b": 1})");
-        collection.add_index(R"({"c": 1})");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 2}})"), "IXSCAN { a: 1, b: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}, "sort": {"b": 1}})"),
-                  "IXSCAN { a: 1, b: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "c": {"$lt": 5}}})"),
-                  "IXSCAN { c: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "c": {"$gt": 0}}})"),
-                  "IXSCAN { a: 1 }");
-    }
+TEST(Planner, ChoosesByEqualityThenSortThenTrial) {
+    FakeCollection collection;
+    fill(collection, 500);
+    collection.add_index(R"({"a": 1})");
+    collection.add_index(R"({"a": 1, "b": 1})");
+    collection.add_index(R"({"c": 1})");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 2}})"), "IXSCAN { a: 1, b: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}, "sort": {"b": 1}})"),
+              "IXSCAN { a: 1, b: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "c": {"$lt": 5}}})"), "IXSCAN { c: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "c": {"$gt": 0}}})"), "IXSCAN { a: 1 }");
+}
 
-    TEST(Planner, TakesTheSortFromAnIndexInEitherDirection) {
-        FakeCollection collection;
-        fill(collection, 30);
-        collection.add_index(R"({"a": 1, "c": -1})");
-        const auto is_blocking = [&](std::string_view request) {
-            return winner(collection, make_request(request)).find("\"SORT\"") != std::string::npos;
-        };
-        EXPECT_FALSE(is_blocking(R"({"sort": {"a": 1}})"));
-        EXPECT_FALSE(is_blocking(R"({"sort": {"a": -1, "c": 1}})"));
-        EXPECT_TRUE(is_blocking(R"({"sort": {"a": 1, "c": 1}})"));
-        EXPECT_FALSE(is_blocking(R"({"filter": {"a": 3}, "sort": {"c": 1}})"));
-        EXPECT_FALSE(is_blocking(R"({"filter": {"a": {"$in": [3, 4]}}, "sort": {"c": 1}})"));
-        EXPECT_TRUE(is_blocking(R"({"filter": {"a": {"$gt": 3}}, "sort": {"c": 1}})"));
-        EXPECT_EQ(run(collection,
-                      make_request(R"({"filter": {"a": {"$in": [3, 4]}}, "sort": {"c": -1}})")),
-                  (Ids{24, 23, 14, 13, 4, 3}));
-        EXPECT_EQ(run(collection,
-                      make_request(
-                          R"({"filter": {"$or": [{"a": 5}, {"a": 3, "b": {"$gte": 0}}]},
+TEST(Planner, TakesTheSortFromAnIndexInEitherDirection) {
+    FakeCollection collection;
+    fill(collection, 30);
+    collection.add_index(R"({"a": 1, "c": -1})");
+    const auto is_blocking = [&](std::string_view request) {
+        return winner(collection, make_request(request)).find("\"SORT\"") != std::string::npos;
+    };
+    EXPECT_FALSE(is_blocking(R"({"sort": {"a": 1}})"));
+    EXPECT_FALSE(is_blocking(R"({"sort": {"a": -1, "c": 1}})"));
+    EXPECT_TRUE(is_blocking(R"({"sort": {"a": 1, "c": 1}})"));
+    EXPECT_FALSE(is_blocking(R"({"filter": {"a": 3}, "sort": {"c": 1}})"));
+    EXPECT_FALSE(is_blocking(R"({"filter": {"a": {"$in": [3, 4]}}, "sort": {"c": 1}})"));
+    EXPECT_TRUE(is_blocking(R"({"filter": {"a": {"$gt": 3}}, "sort": {"c": 1}})"));
+    EXPECT_EQ(
+        run(collection, make_request(R"({"filter": {"a": {"$in": [3, 4]}}, "sort": {"c": -1}})")),
+        (Ids{24, 23, 14, 13, 4, 3}));
+    EXPECT_EQ(run(collection,
+                  make_request(
+                      R"({"filter": {"$or": [{"a": 5}, {"a": 3, "b": {"$gte": 0}}]},
                                       "sort": {"c": 1}, "skip": 1, "limit": 3})")),
-                  (Ids{5, 13, 15}));
-    }
+              (Ids{5, 13, 15}));
+}
 
-    TEST(Planner, TakesHints) {
-        FakeCollection collection;
-        fill(collection, 20);
-        collection.add_index(R"({"a": 1})");
-        collection.add_index(R"({"b": 1})");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}, "hint": "b_1"})"),
-                  "IXSCAN { b: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}, "hint": {"b": 1.0}})"),
-                  "IXSCAN { b: 1 }");
-        EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}, "hint": {"$natural": 1}})"),
-                  "COLLSCAN");
-        const Ids backward = run(collection, make_request(R"({"sort": {"$natural": -1}})"));
-        EXPECT_EQ(backward.front(), 19);
-        auto transaction = *collection.engine().begin();
-        Executor executor(collection, make_request(R"({"hint": "nope_1"})"));
-        const Status status = executor.start(*transaction);
-        EXPECT_EQ(status.error().code(), ErrorCode::bad_value);
-        EXPECT_EQ(
-            status.error().reason(),
-            "error processing query: ns=test.cTree: $and\nSort: {}\nProj: {}\n planner returned "
-            "error :: caused by :: hint provided does not correspond to an existing index");
-    }
+TEST(Planner, TakesHints) {
+    FakeCollection collection;
+    fill(collection, 20);
+    collection.add_index(R"({"a": 1})");
+    collection.add_index(R"({"b": 1})");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}, "hint": "b_1"})"),
+              "IXSCAN { b: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1, "b": 1}, "hint": {"b": 1.0}})"),
+              "IXSCAN { b: 1 }");
+    EXPECT_EQ(summary(collection, R"({"filter": {"a": 1}, "hint": {"$natural": 1}})"), "COLLSCAN");
+    const Ids backward = run(collection, make_request(R"({"sort": {"$natural": -1}})"));
+    EXPECT_EQ(backward.front(), 19);
+    auto transaction = *collection.engine().begin();
+    Executor executor(collection, make_request(R"({"hint": "nope_1"})"));
+    const Status status = executor.start(*transaction);
+    EXPECT_EQ(status.error().code(), ErrorCode::bad_value);
+    EXPECT_EQ(status.error().reason(),
+              "error processing query: ns=test.cTree: $and\nSort: {}\nProj: {}\n planner returned "
+              "error :: caused by :: hint provided does not correspond to an existing index");
+}
 
-    TEST(Planner, ReadsBetweenMinAndMax) {
-        FakeCollection collection;
-        fill(collection, 50);
-        collection.add_index(R"({"c": 1})");
-        EXPECT_EQ(run(collection,
-                      make_request(R"({"min": {"c": 3}, "max": {"c": 6}, "hint": {"c": 1}})")),
-                  (Ids{3, 4, 5}));
-        auto transaction = *collection.engine().begin();
-        Executor without_hint(collection, make_request(R"({"min": {"c": 3}})"));
-        EXPECT_EQ(without_hint.start(*transaction).error().code(), location(51173));
-        Executor mismatch(collection, make_request(R"({"min": {"a": 3}, "hint": {"c": 1}})"));
-        EXPECT_EQ(mismatch.start(*transaction).error().code(), location(51174));
-    }
+TEST(Planner, ReadsBetweenMinAndMax) {
+    FakeCollection collection;
+    fill(collection, 50);
+    collection.add_index(R"({"c": 1})");
+    EXPECT_EQ(
+        run(collection, make_request(R"({"min": {"c": 3}, "max": {"c": 6}, "hint": {"c": 1}})")),
+        (Ids{3, 4, 5}));
+    auto transaction = *collection.engine().begin();
+    Executor without_hint(collection, make_request(R"({"min": {"c": 3}})"));
+    EXPECT_EQ(without_hint.start(*transaction).error().code(), location(51173));
+    Executor mismatch(collection, make_request(R"({"min": {"a": 3}, "hint": {"c": 1}})"));
+    EXPECT_EQ(mismatch.start(*transaction).error().code(), location(51174));
+}
 
-    TEST(Executor, FailsASortThatNeedsTooMuchMemory) {
-        FakeCollection collection;
-        fill(collection, 100);
+TEST(Executor, FailsASortThatNeedsTooMuchMemory) {
+    FakeCollection collection;
+    fill(collection, 100);
+    auto transaction = *collection.engine().begin();
+    ReadRequest request = make_request(R"({"sort": {"c": -1}})");
+    request.sort_bytes_max = 2000;
+    Executor executor(collection, std::move(request));
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_EQ(executor.next().error().code(),
+              ErrorCode::query_exceeded_memory_limit_no_disk_use_allowed);
+    // With a limit only so many are held.
+    ReadRequest limited = make_request(R"({"sort": {"c": -1}, "limit": 5})");
+    limited.sort_bytes_max = 2000;
+    EXPECT_EQ(run(collection, std::move(limited)), (Ids{99, 98, 97, 96, 95}));
+}
+
+TEST(Executor, ContinuesAfterEveryDocumentInAnotherTransaction) {
+    FakeCollection collection;
+    fill(collection, 60);
+    collection.insert(R"({"_id": 100, "a": [3, 4], "b": 2, "c": 500})");
+    collection.add_index(R"({"a": 1})");
+    collection.add_index(R"({"b": 1, "c": -1})");
+    for (const char* json : {R"({"filter": {"b": {"$gte": 0}}, "hint": {"$natural": 1}})",
+                             R"({"filter": {"a": {"$in": [3, 4]}}})",
+                             R"({"filter": {"a": {"$gte": 2}}, "hint": "a_1"})",
+                             R"({"filter": {"b": {"$in": [1, 2]}}, "sort": {"c": 1}})",
+                             R"({"sort": {"c": -1}})",
+                             R"({"filter": {"$or": [{"a": 3}, {"b": 2}]}})",
+                             R"({"filter": {"_id": 5}})"}) {
+        const Ids expected = run(collection, make_request(json));
+        Executor executor(collection, make_request(json));
         auto transaction = *collection.engine().begin();
-        ReadRequest request = make_request(R"({"sort": {"c": -1}})");
-        request.sort_bytes_max = 2000;
-        Executor executor(collection, std::move(request));
         ASSERT_TRUE(executor.start(*transaction));
-        EXPECT_EQ(executor.next().error().code(),
-                  ErrorCode::query_exceeded_memory_limit_no_disk_use_allowed);
-        // With a limit only so many are held.
-        ReadRequest limited = make_request(R"({"sort": {"c": -1}, "limit": 5})");
-        limited.sort_bytes_max = 2000;
-        EXPECT_EQ(run(collection, std::move(limited)), (Ids{99, 98, 97, 96, 95}));
-    }
-
-    TEST(Executor, ContinuesAfterEveryDocumentInAnotherTransaction) {
-        FakeCollection collection;
-        fill(collection, 60);
-        collection.insert(R"({"_id": 100, "a": [3, 4], "b": 2, "c": 500})");
-        collection.add_index(R"({"a": 1})");
-        collection.add_index(R"({"b": 1, "c": -1})");
-        for (const char* json : {R"({"filter": {"b": {"$gte": 0}}, "hint": {"$natural": 1}})",
-                                 R"({"filter": {"a": {"$in": [3, 4]}}})",
-                                 R"({"filter": {"a": {"$gte": 2}}, "hint": "a_1"})",
-                                 R"({"filter": {"b": {"$in": [1, 2]}}, "sort": {"c": 1}})",
-                                 R"({"sort": {"c": -1}})",
-                                 R"({"filter": {"$or": [{"a": 3}, {"b": 2}]}})",
-                                 R"({"filter": {"_id": 5}})"}) {
-            const Ids expected = run(collection, make_request(json));
-            Executor executor(collection, make_request(json));
-            auto transaction = *collection.engine().begin();
-            ASSERT_TRUE(executor.start(*transaction));
-            Ids ids;
-            while (*executor.next()) {
-                ids.push_back(executor.document()["_id"].to_int64());
-                executor.save_state();
-                transaction = *collection.engine().begin();
-                ASSERT_TRUE(executor.restore_state(*transaction));
-            }
-            EXPECT_EQ(ids, expected) << json;
+        Ids ids;
+        while (*executor.next()) {
+            ids.push_back(executor.document()["_id"].to_int64());
+            executor.save_state();
+            transaction = *collection.engine().begin();
+            ASSERT_TRUE(executor.restore_state(*transaction));
         }
+        EXPECT_EQ(ids, expected) << json;
     }
+}
 
-    TEST(Executor, TailsWhatIsAddedLater) {
-        FakeCollection collection;
-        collection.become_oplog();
-        for (std::uint32_t i = 1; i <= 5; ++i) {
-            const Timestamp ts{100, i};
-            collection.insert_at({static_cast<std::int64_t>(ts.packed())}, bson::make("ts", ts));
-        }
-        ReadRequest request =
-            make_request(R"({"filter": {"ts": {"$gte": {"$timestamp": {"t": 100, "i": 4}}}}})");
-        request.is_tailable = true;
-        auto transaction = *collection.engine().begin();
-        Executor executor(collection, std::move(request));
-        ASSERT_TRUE(executor.start(*transaction));
-        EXPECT_TRUE(*executor.next());
-        EXPECT_EQ(executor.document()["ts"].as_timestamp(), (Timestamp{100, 4}));
-        EXPECT_TRUE(*executor.next());
-        EXPECT_FALSE(*executor.next());
-        EXPECT_EQ(executor.docs_examined(), 2U);
-        executor.save_state();
-        const Timestamp ts{100, 6};
+TEST(Executor, TailsWhatIsAddedLater) {
+    FakeCollection collection;
+    collection.become_oplog();
+    for (std::uint32_t i = 1; i <= 5; ++i) {
+        const Timestamp ts{100, i};
         collection.insert_at({static_cast<std::int64_t>(ts.packed())}, bson::make("ts", ts));
-        transaction = *collection.engine().begin();
-        ASSERT_TRUE(executor.restore_state(*transaction));
-        EXPECT_TRUE(*executor.next());
-        EXPECT_EQ(executor.document()["ts"].as_timestamp(), ts);
-        EXPECT_FALSE(*executor.next());
+    }
+    ReadRequest request =
+        make_request(R"({"filter": {"ts": {"$gte": {"$timestamp": {"t": 100, "i": 4}}}}})");
+    request.is_tailable = true;
+    auto transaction = *collection.engine().begin();
+    Executor executor(collection, std::move(request));
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_TRUE(*executor.next());
+    EXPECT_EQ(executor.document()["ts"].as_timestamp(), (Timestamp{100, 4}));
+    EXPECT_TRUE(*executor.next());
+    EXPECT_FALSE(*executor.next());
+    EXPECT_EQ(executor.docs_examined(), 2U);
+    executor.save_state();
+    const Timestamp ts{100, 6};
+    collection.insert_at({static_cast<std::int64_t>(ts.packed())}, bson::make("ts", ts));
+    transaction = *collection.engine().begin();
+    ASSERT_TRUE(executor.restore_state(*transaction));
+    EXPECT_TRUE(*executor.next());
+    EXPECT_EQ(executor.document()["ts"].as_timestamp(), ts);
+    EXPECT_FALSE(*executor.next());
+}
+
+class StopAfter : public InterruptCheck {
+public:
+    explicit StopAfter(int checks) : left_(checks) {}
+    Status check() override {
+        if (left_-- > 0) return ok();
+        return Error(ErrorCode::interrupted, "operation was interrupted");
     }
 
-    class StopAfter : public InterruptCheck {
-    public:
-        explicit StopAfter(int checks) : left_(checks) {}
-        Status check() override {
-            if (left_-- > 0) return ok();
-            return Error(ErrorCode::interrupted, "operation was interrupted");
-        }
+private:
+    int left_;
+};
 
-    private:
-        int left_;
-    };
+TEST(Executor, StopsWhenInterrupted) {
+    FakeCollection collection;
+    fill(collection, 2000);
+    StopAfter stop(2);
+    auto transaction = *collection.engine().begin();
+    Executor executor(collection, make_request(R"({"filter": {"c": -1}})"), &stop);
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_EQ(executor.next().error().code(), ErrorCode::interrupted);
+}
 
-    TEST(Executor, StopsWhenInterrupted) {
-        FakeCollection collection;
-        fill(collection, 2000);
-        StopAfter stop(2);
-        auto transaction = *collection.engine().begin();
-        Executor executor(collection, make_request(R"({"filter": {"c": -1}})"), &stop);
-        ASSERT_TRUE(executor.start(*transaction));
-        EXPECT_EQ(executor.next().error().code(), ErrorCode::interrupted);
-    }
+class OddOnly : public OwnershipFilter {
+public:
+    bool owns(bson::View document) const override { return document["_id"].to_int64() % 2 == 1; }
+};
 
-    class OddOnly : public OwnershipFilter {
-    public:
-        bool owns(bson::View document) const override {
-            return document["_id"].to_int64() % 2 == 1;
-        }
-    };
+TEST(Executor, LeavesOutWhatTheShardDoesNotOwnBeforeTheLimit) {
+    FakeCollection collection;
+    fill(collection, 20);
+    collection.add_index(R"({"c": 1})");
+    const OddOnly odd;
+    ReadRequest request =
+        make_request(R"({"filter": {"c": {"$gte": 4}}, "sort": {"c": 1}, "limit": 3})");
+    request.ownership = &odd;
+    EXPECT_EQ(run(collection, std::move(request)), (Ids{5, 7, 9}));
+    ReadRequest by_id = make_request(R"({"filter": {"_id": 4}})");
+    by_id.ownership = &odd;
+    EXPECT_EQ(run(collection, std::move(by_id)), Ids{});
+    ReadRequest count = make_request(R"({"filter": {"c": {"$gte": 4}}})");
+    count.ownership = &odd;
+    count.purpose = ReadPurpose::count;
+    auto transaction = *collection.engine().begin();
+    Executor executor(collection, std::move(count));
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_EQ(*executor.count(), 8);
+}
 
-    TEST(Executor, LeavesOutWhatTheShardDoesNotOwnBeforeTheLimit) {
-        FakeCollection collection;
-        fill(collection, 20);
-        collection.add_index(R"({"c": 1})");
-        const OddOnly odd;
-        ReadRequest request =
-            make_request(R"({"filter": {"c": {"$gte": 4}}, "sort": {"c": 1}, "limit": 3})");
-        request.ownership = &odd;
-        EXPECT_EQ(run(collection, std::move(request)), (Ids{5, 7, 9}));
-        ReadRequest by_id = make_request(R"({"filter": {"_id": 4}})");
-        by_id.ownership = &odd;
-        EXPECT_EQ(run(collection, std::move(by_id)), Ids{});
-        ReadRequest count = make_request(R"({"filter": {"c": {"$gte": 4}}})");
-        count.ownership = &odd;
-        count.purpose = ReadPurpose::count;
-        auto transaction = *collection.engine().begin();
-        Executor executor(collection, std::move(count));
-        ASSERT_TRUE(executor.start(*transaction));
-        EXPECT_EQ(*executor.count(), 8);
-    }
+TEST(Executor, GivesNothingOfACollectionThatIsNotThere) {
+    FakeCollection other;
+    auto transaction = *other.engine().begin();
+    Executor executor(Namespace{"test", "none"}, make_request(R"({"filter": {"a": 1}})"));
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_FALSE(*executor.next());
+    EXPECT_EQ(executor.plan_summary(), "EOF");
+}
 
-    TEST(Executor, GivesNothingOfACollectionThatIsNotThere) {
-        FakeCollection other;
-        auto transaction = *other.engine().begin();
-        Executor executor(Namespace{"test", "none"}, make_request(R"({"filter": {"a": 1}})"));
-        ASSERT_TRUE(executor.start(*transaction));
-        EXPECT_FALSE(*executor.next());
-        EXPECT_EQ(executor.plan_summary(), "EOF");
-    }
-
-    }  // namespace
-    }  // namespace tessera::query
+}  // namespace
+}  // namespace tessera::query

@@ -107,8 +107,17 @@ PlanNodePtr copy_scan(const PlanNode& scan) {
     return copy;
 }
 
+bool are_nested(const std::vector<std::string>& paths) {
+    for (const std::string& outer : paths) {
+        for (const std::string& inner : paths) {
+            if (inner.starts_with(outer + ".")) return true;
+        }
+    }
+    return false;
+}
+
 bool can_make_documents(const PlanNode& scan, const std::vector<std::string>& paths) {
-    if (scan.index == nullptr) return false;
+    if (scan.index == nullptr || are_nested(paths)) return false;
     for (const std::string& path : paths) {
         bool is_there = false;
         for (std::size_t i = 0; i < scan.index->paths.size() && !is_there; ++i) {

@@ -26,6 +26,9 @@ void bound_by_timestamp(const std::vector<const Node*>& conjuncts, PlanNode& sca
 /// Copies an index scan (which has no children).
 PlanNodePtr copy_scan(const PlanNode& scan);
 
+/// Whether one of the paths leads through another ("a" and "a.b"): no document has both as values.
+bool are_nested(const std::vector<std::string>& paths);
+
 /// Whether the scan's keys hold what is needed to make documents with `paths`.
 bool can_make_documents(const PlanNode& scan, const std::vector<std::string>& paths);
 
