@@ -37,8 +37,14 @@ inline constexpr Duration balancer_busy = std::chrono::seconds(1);
 inline constexpr Duration failed_move = std::chrono::minutes(1);
 
 /// Attempts to reach a set's primary by one call, and how long one discovery may take.
-inline constexpr int primary_attempts = 3;
-inline constexpr Duration discovery = std::chrono::seconds(5);
+inline constexpr int primary_attempts = 8;
+inline constexpr Duration discovery = std::chrono::seconds(20);
+/// How long one member may take to answer hello, and the pauses between rounds of asking.
+inline constexpr Duration hello_patience = std::chrono::seconds(2);
+inline constexpr Duration discovery_pause_min = std::chrono::milliseconds(20);
+inline constexpr Duration discovery_pause_max = std::chrono::milliseconds(250);
+/// How long a read of the config servers' collections may take by itself.
+inline constexpr Duration config_read = std::chrono::seconds(30);
 /// Refreshes of one cache entry that may fail in a row before waiters get the error.
 inline constexpr int refresh_attempts = 3;
 

@@ -28,6 +28,11 @@ public:
     /// Placement of a database.
     async::Task<Result<routing::DatabaseEntry>> get_database(std::string db, Instant deadline);
 
+    /// Placement of a sharded collection alone; null when it is not sharded.
+    async::Task<Result<routing::ChunkMap::Pointer>> chunks(std::string ns, Instant deadline) {
+        return get_chunks(std::move(ns), deadline);
+    }
+
     /// Marks entries stale unless they are already at the wanted version; get() then refreshes.
     void mark_stale(const routing::RefreshRequest& request);
     void forget(const std::string& ns);
@@ -35,12 +40,32 @@ public:
     void forget_all();  // flushRouterConfig
 
 private:
-    struct Entry;
+    // A cached value and the refresh that is running, if any; guarded by mutex_. The value is fresh
+    // when nothing has invalidated it since the refresh that brought it began.
+    template <class Value>
+    struct Entry {
+        Value value{};
+        std::uint64_t invalidated = 1;
+        std::uint64_t loaded = 0;
+        std::shared_ptr<async::Event> refresh;  // Also owned by those who wait for it.
+        bool is_fresh() const { return loaded == invalidated; }
+    };
+    using CollectionEntry = Entry<routing::ChunkMap::Pointer>;
+    using DatabaseEntry = Entry<routing::DatabaseEntry>;
+
+    template <class EntryType>
+    static std::shared_ptr<EntryType> entry_of(
+        std::map<std::string, std::shared_ptr<EntryType>>& map, const std::string& name);
+    async::Task<Result<routing::ChunkMap::Pointer>> get_chunks(std::string ns, Instant deadline);
+    async::Task<Result<routing::ChunkMap::Pointer>> load(std::string ns,
+                                                         routing::ChunkMap::Pointer old,
+                                                         Instant deadline);
+
     async::Clock& clock_;
     ConfigReader& reader_;
-    std::mutex mutex_;  // Guards the maps; entries hold immutable values and the running refresh.
-    std::map<std::string, std::shared_ptr<Entry>> collections_;
-    std::map<std::string, std::shared_ptr<Entry>> databases_;
+    std::mutex mutex_;  // Guards what follows and what is in the entries.
+    std::map<std::string, std::shared_ptr<CollectionEntry>> collections_;
+    std::map<std::string, std::shared_ptr<DatabaseEntry>> databases_;
 };
 
 /// Runs `attempt` with fresh routing until it succeeds or fails with something else than stale

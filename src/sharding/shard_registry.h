@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +34,8 @@ struct CallOptions {
     /// and writes that carry a txnNumber.
     bool is_retryable = false;
     async::Cancellation cancellation = async::Cancellation::none();
+    /// Set to the member that answered, for cursors that must stay there.
+    HostAndPort* answered_by = nullptr;
 };
 
 /// One replica set as config.shards.host writes it: "rs/h1:1,h2:2".
@@ -43,24 +46,36 @@ struct SetAddress {
     std::string to_string() const;
 };
 
+/// The Error a reply with ok: 0 stands for; its extra fields become the details.
+Error error_of(bson::View reply);
+/// The reply, or its Error when it is not ok.
+Result<bson::Document> checked(Result<bson::Document> reply);
+
 class ShardRegistry {
 public:
+    /// `config_servers` may be empty: known later, by set_config_servers().
     ShardRegistry(async::Clock& clock, async::Transport& transport, SetAddress config_servers);
+    ~ShardRegistry();
+
+    void set_config_servers(SetAddress config_servers);
 
     /// Sends a command (a whole OP_MSG body, $db included) to a member of the set and returns its
-    /// reply, whatever its ok. Finds the primary, goes after it when it moves (not-primary errors,
-    /// at most limits::primary_attempts), waits for an election up to the deadline. Fails with
+    /// reply, whatever its ok. Finds the primary, goes after it when it moves (not-primary errors),
+    /// waits for an election up to the deadline, at most limits::discovery. Fails with
     /// ShardNotFound, FailedToSatisfyReadPreference (133), HostUnreachable, MaxTimeMSExpired.
     async::Task<Result<bson::Document>> call(ShardName shard,
                                              bson::Document command,
                                              CallOptions options);
-    /// As call(), with ok: 0 turned into its Error (labels and extra fields in its details).
+    /// As call(), with ok: 0 turned into its Error (extra fields in its details).
     async::Task<Result<bson::Document>> call_ok(ShardName shard,
                                                 bson::Document command,
                                                 CallOptions options);
 
     /// Reads config.shards anew (majority).
     async::Task<Status> refresh(Instant deadline);
+    /// Adds or replaces one set, e.g. before config.shards has it.
+    void put(const ShardName& shard, SetAddress address);
+    /// In order of their names, without the config servers.
     std::vector<ShardName> shards() const;
     std::optional<SetAddress> address(const ShardName& shard) const;
     /// The member last seen as primary, for cursors that must stay where they were opened.
@@ -68,9 +83,19 @@ public:
     async::Task<Result<bson::Document>> call_host(HostAndPort host,
                                                   bson::Document command,
                                                   CallOptions options);
+    /// Reads all documents of a find: the first batch and what follows.
+    async::Task<Result<std::vector<bson::Document>>> find_all(ShardName shard,
+                                                              bson::Document find,
+                                                              CallOptions options);
 
 private:
     struct Set;
+    std::shared_ptr<Set> set_of(const ShardName& shard) const;
+    async::Task<Result<std::shared_ptr<Set>>> find_set(ShardName shard, Instant deadline);
+    async::Task<void> discover(std::shared_ptr<Set> set, Instant deadline);
+    async::Task<void> ask(std::shared_ptr<Set> set, HostAndPort host, Instant deadline);
+    async::Task<Result<HostAndPort>> choose(std::shared_ptr<Set> set, const CallOptions& options);
+
     async::Clock& clock_;
     async::Transport& transport_;
     // Guards the map; a Set guards itself.
