@@ -53,7 +53,8 @@ Result<std::string> hash_collection(Collection& collection, storage::Transaction
             continue;
         }
         std::string_view entry = cursor->value();
-        TRY(const auto document, transaction.get(records, entry.substr(0, 8)));
+        const std::string record = bson::record_key(bson::take_record_id(entry));
+        TRY(const auto document, transaction.get(records, record));
         if (document) md5.add(*document);
     }
     return md5.hex();
@@ -118,11 +119,8 @@ private:
                   std::to_string(id.value) + " needs it");
         }
         for (const auto& key : keys.keys) {
-            const bool is_id = info.format == query::EntryFormat::id_in_value;
-            const std::string entry = is_id ? key.fields : key.fields + bson::record_key(id);
-            TRY(auto value, transaction_.get(*info.table, entry));
-            const bool is_right =
-                value && (is_id ? bson::take_record_id(*value) == id : *value == key.type_bits);
+            TRY(const auto value, transaction_.get(*info.table, index.entry_key(key, id)));
+            const bool is_right = value && *value == index.entry_value(key, id);
             if (!is_right) {
                 fault("missing entry in index " + index.name() + " for record " +
                       std::to_string(id.value));

@@ -9,6 +9,18 @@
 
 namespace tessera::catalog {
 
+namespace {
+
+// A RecordId as index entries hold it.
+std::string_view id_bytes(bson::RecordId id) {
+    static thread_local bson::KeyBuilder builder;
+    builder.clear();
+    builder.append(id);
+    return builder.key();
+}
+
+}  // namespace
+
 MultikeyState::MultikeyState(storage::TablePtr catalog_table,
                              std::string ident,
                              query::MultikeyPaths saved)
@@ -190,28 +202,33 @@ Status StoredIndex::insert_one(storage::Transaction& transaction,
                                bson::RecordId id,
                                bool enforces_unique) const {
     if (info_.format == query::EntryFormat::id_in_value) {
-        std::string value = bson::record_key(id);
-        value += key.type_bits;
-        TRY(const bool is_new, transaction.insert(*info_.table, key.fields, value));
+        TRY(const bool is_new,
+            transaction.insert(*info_.table, key.fields, entry_value(key, id)));
         if (!is_new) return duplicate_key(key);
         return ok();
     }
     if (info_.is_unique && enforces_unique) TRY_OK(check_unique(transaction, key, id));
-    static thread_local std::string entry;
-    entry.assign(key.fields);
-    entry += bson::record_key(id);
-    return transaction.put(*info_.table, entry, key.type_bits);
+    return transaction.put(*info_.table, entry_key(key, id), key.type_bits);
+}
+
+std::string StoredIndex::entry_key(const query::KeySet::Key& key, bson::RecordId id) const {
+    std::string result = key.fields;
+    if (info_.format == query::EntryFormat::id_in_key) result += id_bytes(id);
+    return result;
+}
+
+std::string StoredIndex::entry_value(const query::KeySet::Key& key, bson::RecordId id) const {
+    if (info_.format == query::EntryFormat::id_in_key) return key.type_bits;
+    std::string result(id_bytes(id));
+    result += key.type_bits;
+    return result;
 }
 
 Status StoredIndex::remove_one(storage::Transaction& transaction,
                                const query::KeySet::Key& key,
                                bson::RecordId id) const {
-    if (info_.format == query::EntryFormat::id_in_value) {
-        TRY([[maybe_unused]] const bool was_there, transaction.remove(*info_.table, key.fields));
-        return ok();
-    }
     TRY([[maybe_unused]] const bool was_there,
-        transaction.remove(*info_.table, key.fields + bson::record_key(id)));
+        transaction.remove(*info_.table, entry_key(key, id)));
     return ok();
 }
 

@@ -92,6 +92,9 @@ public:
                   const query::KeySet& after,
                   bson::RecordId id,
                   bool enforces_unique) const;
+    /// The engine key of a document's entry, and its value.
+    std::string entry_key(const query::KeySet::Key& key, bson::RecordId id) const;
+    std::string entry_value(const query::KeySet::Key& key, bson::RecordId id) const;
     /// The error for a key that is there already, with keyPattern and keyValue.
     Error duplicate_key(const query::KeySet::Key& key) const;
 

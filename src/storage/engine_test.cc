@@ -352,6 +352,12 @@ TEST_P(EngineTest, RecoversToStable) {
     put(*t, "gone", "2", at(20));
     put(*t, "untimed", "3");
     put(*oplog, "20", "entry", at(20));
+    EXPECT_EQ(get(*t, "k"), "2");
+    {
+        auto reader = begin();
+        EXPECT_EQ(read(*reader, *t, "k"), "2");
+        ASSERT_TRUE(reader->commit());  // Leaves no cursor positioned.
+    }
     engine_->set_stable(at(10));
     engine_->drop_table("t", at(20));
     EXPECT_EQ(engine_->idents(), std::vector<std::string>{"oplog"});

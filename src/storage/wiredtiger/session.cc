@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/wiredtiger/session.h"
 
+#include <algorithm>
+
 #include "storage/wiredtiger/errors.h"
 
 namespace tessera::storage::wiredtiger {
@@ -46,7 +48,13 @@ Result<WT_CURSOR*> Session::point_cursor(Table& table, CursorKind kind) {
         TRY(cursor, open(table, kind));
         ++kept_count_;
     }
+    if (std::ranges::find(used_, cursor) == used_.end()) used_.push_back(cursor);
     return cursor;
+}
+
+void Session::reset_cursors() {
+    for (WT_CURSOR* const cursor : used_) cursor->reset(cursor);
+    used_.clear();
 }
 
 Result<WT_CURSOR*> Session::take_cursor(Table& table, CursorKind kind) {
@@ -79,6 +87,7 @@ void Session::close_cursors() {
         for (WT_CURSOR* const cursor : mine.scans) cursor->close(cursor);
     }
     kept_.clear();
+    used_.clear();
     last_ = nullptr;
     kept_count_ = 0;
 }

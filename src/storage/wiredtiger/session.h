@@ -46,6 +46,9 @@ public:
     Result<WT_CURSOR*> take_cursor(Table& table, CursorKind kind);
     void return_cursor(const Table& table, CursorKind kind, WT_CURSOR* cursor);
 
+    /// Unpositions the point cursors used since the last call: a positioned one pins its page, and a
+    /// commit copies its value first.
+    void reset_cursors();
     /// Closes every cursor kept (a table is to be dropped), or only too many of them.
     void close_cursors();
     void trim();
@@ -66,6 +69,7 @@ private:
     Kept* last_ = nullptr;        // touch one or two.
     Kept& kept(std::uint32_t id);
     std::size_t kept_count_ = 0;
+    std::vector<WT_CURSOR*> used_;  // Point cursors that may be positioned.
 };
 
 class SessionPool {

@@ -246,6 +246,7 @@ Status WiredTigerTransaction::set_timestamp(Timestamp at) {
 Status WiredTigerTransaction::commit() {
     ENSURE(is_active_);
     while (!cursors_.empty()) cursors_.back()->let_go();
+    session_->reset_cursors();
     WT_SESSION* const session = session_->get();
     is_active_ = false;  // A failed commit has rolled back.
     const int code = session->commit_transaction(session, nullptr);
@@ -259,6 +260,7 @@ void WiredTigerTransaction::rollback() {
     if (!is_active_) return;
     is_active_ = false;
     while (!cursors_.empty()) cursors_.back()->let_go();
+    session_->reset_cursors();
     WT_SESSION* const session = session_->get();
     session->rollback_transaction(session, nullptr);
     end();
@@ -268,6 +270,7 @@ void WiredTigerTransaction::rollback() {
 Status WiredTigerTransaction::prepare(Timestamp at) {
     ENSURE(is_active_);
     while (!cursors_.empty()) cursors_.back()->let_go();
+    session_->reset_cursors();
     char config[64];
     std::snprintf(config, sizeof(config), "prepare_timestamp=%llx",
                   static_cast<unsigned long long>(at.packed()));
