@@ -40,28 +40,52 @@ public:
         if (!is_done_) done();
     }
 
-    Builder& append(std::string_view name, double value) { return scalar(Type::number_double, name, value); }
-    Builder& append(std::string_view name, std::int32_t value) { return scalar(Type::int32, name, value); }
-    Builder& append(std::string_view name, std::int64_t value) { return scalar(Type::int64, name, value); }
+    Builder& append(std::string_view name, double value) {
+        return scalar(Type::number_double, name, value);
+    }
+    Builder& append(std::string_view name, std::int32_t value) {
+        return scalar(Type::int32, name, value);
+    }
+    Builder& append(std::string_view name, std::int64_t value) {
+        return scalar(Type::int64, name, value);
+    }
     Builder& append(std::string_view name, bool value) {
         return scalar(Type::boolean, name, static_cast<std::uint8_t>(value));
     }
-    Builder& append(std::string_view name, std::string_view value) { return text(Type::string, name, value); }
-    Builder& append(std::string_view name, const std::string& value) { return append(name, std::string_view(value)); }
-    Builder& append(std::string_view name, const char* value) { return append(name, std::string_view(value)); }
-    Builder& append(std::string_view name, View value) { return raw(Type::object, name, value.bytes()); }
-    Builder& append(std::string_view name, const Document& value) { return append(name, value.view()); }
+    Builder& append(std::string_view name, std::string_view value) {
+        return text(Type::string, name, value);
+    }
+    Builder& append(std::string_view name, const std::string& value) {
+        return append(name, std::string_view(value));
+    }
+    Builder& append(std::string_view name, const char* value) {
+        return append(name, std::string_view(value));
+    }
+    Builder& append(std::string_view name, View value) {
+        return raw(Type::object, name, value.bytes());
+    }
+    Builder& append(std::string_view name, const Document& value) {
+        return append(name, value.view());
+    }
     Builder& append(std::string_view name, const Value& value) {
         if (value.is_missing()) return *this;
         return raw(value.type(), name, value.bytes());
     }
-    Builder& append(std::string_view name, WallTime value) { return scalar(Type::date, name, value.milliseconds); }
-    Builder& append(std::string_view name, Timestamp value) { return scalar(Type::timestamp, name, value.packed()); }
-    Builder& append(std::string_view name, const ObjectId& value) { return scalar(Type::object_id, name, value); }
+    Builder& append(std::string_view name, WallTime value) {
+        return scalar(Type::date, name, value.milliseconds);
+    }
+    Builder& append(std::string_view name, Timestamp value) {
+        return scalar(Type::timestamp, name, value.packed());
+    }
+    Builder& append(std::string_view name, const ObjectId& value) {
+        return scalar(Type::object_id, name, value);
+    }
     Builder& append(std::string_view name, const Uuid& value) {
         return append(name, Binary{BinarySubtype::uuid, value.view()});
     }
-    Builder& append(std::string_view name, const Decimal128& value) { return scalar(Type::decimal128, name, value); }
+    Builder& append(std::string_view name, const Decimal128& value) {
+        return scalar(Type::decimal128, name, value);
+    }
     Builder& append(std::string_view name, const Binary& value);
     Builder& append(std::string_view name, const Regex& value);
     /// {ts: Timestamp, t: int64}.
@@ -69,7 +93,9 @@ public:
     Builder& append_null(std::string_view name) { return raw(Type::null, name, {}); }
     Builder& append_min_key(std::string_view name) { return raw(Type::min_key, name, {}); }
     Builder& append_max_key(std::string_view name) { return raw(Type::max_key, name, {}); }
-    Builder& append_array(std::string_view name, View value) { return raw(Type::array, name, value.bytes()); }
+    Builder& append_array(std::string_view name, View value) {
+        return raw(Type::array, name, value.bytes());
+    }
     /// A whole element under its own name.
     Builder& append(const Element& element) { return append(element.name, element.value); }
     /// Every element of `document`, in order.
@@ -166,7 +192,9 @@ private:
 template <class... Rest>
 Document make(Rest&&... rest) {
     Builder builder;
-    const auto append_pairs = [&](const auto& self, std::string_view name, const auto& value,
+    const auto append_pairs = [&](const auto& self,
+                                  std::string_view name,
+                                  const auto& value,
                                   const auto&... more) -> void {
         builder.append(name, value);
         if constexpr (sizeof...(more) > 0) self(self, more...);

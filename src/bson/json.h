@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Documents as text: Extended JSON 2 for logs and tests, and the shell-like form error messages use.
+// Documents as text: Extended JSON 2 for logs and tests, and the shell-like form error messages
+// use.
 #pragma once
 
 #include <string>

@@ -4,7 +4,7 @@
 // direction a field. Numbers of all four types that compare equal give the same key bytes; what the
 // key alone cannot say (which numeric type, negative zero, string or symbol, decimal precision) is
 // kept beside it as type bits, so that decode_key() gives the values back exactly. The format is
-// described in key.cc.
+// described in key_format.h.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "bson/view.h"
+
 #include <gtest/gtest.h>
 
 #include "bson/arena.h"
 #include "bson/builder.h"
 #include "bson/validate.h"
-#include "bson/view.h"
 
 namespace tessera::bson {
 namespace {
@@ -47,8 +48,9 @@ TEST(Validate, RefusesEveryTruncationAndNeverReadsBeyond) {
     const Document document = sample();
     for (std::size_t length = 0; length < document.size(); ++length) {
         // A copy of exact size, so that a sanitizer sees any read past its end.
-        const std::vector<char> copy(document.bytes().begin(),
-                                     document.bytes().begin() + static_cast<std::ptrdiff_t>(length));
+        const std::vector<char> copy(
+            document.bytes().begin(),
+            document.bytes().begin() + static_cast<std::ptrdiff_t>(length));
         EXPECT_FALSE(validate({copy.data(), copy.size()})) << length;
     }
 }
@@ -70,7 +72,8 @@ TEST(Validate, SurvivesEverySingleByteChange) {
 TEST(Validate, LimitsNesting) {
     std::string bytes(document_bytes_max / 1024, '\0');
     Document inner = make("leaf", 1);
-    for (int level = 0; level < 120; ++level) inner = make("a", inner);
+    for (int level = 0; level < 120; ++level)
+        inner = make("a", inner);
     EXPECT_TRUE(validate(inner.bytes()));
     const auto refused = validate(inner.bytes(), 100);
     ASSERT_FALSE(refused);
