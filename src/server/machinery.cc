@@ -67,7 +67,11 @@ Machinery::Machinery(const Settings& settings)
       workers_(worker_options()) {
     transport_ = std::make_unique<net::ClientTransport>(all_loops(server_), net::TransportOptions());
     signals_ = std::make_unique<net::Signals>(
-        server_.control(), std::vector<int>{SIGTERM, SIGINT, SIGHUP}, [this](int number) {
+        server_.control(), std::vector<int>{SIGTERM, SIGINT, SIGHUP, SIGUSR1}, [this](int number) {
+            if (number == SIGUSR1) {
+                if (settings_.on_log_rotation) settings_.on_log_rotation();
+                return;
+            }
             log::info(log::Component::control, 23377, "Received signal",
                       {{"signal", number}});
             request_stop(exit_code::clean);
@@ -105,6 +109,11 @@ commands::ProcessInfo Machinery::describe() const {
     info.is_shard_server = settings_.cluster_role == ClusterRole::shard;
     info.bind_addresses = settings_.bind_addresses;
     return info;
+}
+
+void Machinery::accept() {
+    server_.accept();
+    if (settings_.on_accepting) settings_.on_accepting();
 }
 
 commands::ConnectionCounts Machinery::connection_counts() const {

@@ -33,7 +33,7 @@ public:
     std::optional<Failure> listen();
     /// The facts of this process; port and addresses are known after listen().
     commands::ProcessInfo describe() const;
-    void accept() { server_.accept(); }
+    void accept();
 
     async::Clock& clock() { return clock_; }
     async::Transport& transport() { return *transport_; }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -50,12 +51,18 @@ struct Settings {
     std::string pid_file;
     std::string log_path;
     bool appends_log = false;
+    bool reopens_log = false;                  // On rotation, instead of renaming the old file.
     bool is_quiet = false;
     int verbosity = 0;
     std::vector<std::pair<std::string, std::string>> parameters;  // --setParameter.
 
     std::vector<std::string> argv;
     bson::Document parsed;                     // getCmdLineOpts.parsed
+
+    // What the program around the role wants to hear of; may be empty. From the control loop, and
+    // from the thread that calls Machinery::accept().
+    std::function<void()> on_log_rotation;
+    std::function<void()> on_accepting;
 
     std::uint16_t effective_port() const {
         if (port) return *port;
