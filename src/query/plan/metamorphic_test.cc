@@ -284,7 +284,7 @@ TEST_P(Metamorphic, EveryPlanGivesTheSameDocumentsInOrder) {
         collection.insert(generator.document(i));
     for (int i = 0; i < 4; ++i)
         try_index(collection, generator);
-    for (int round = 0; round < 120; ++round) {
+    for (int round = 0; round < 60; ++round) {
         const Document filter = generator.filter();
         const Document sort = generator.below(3) == 0 ? generator.pattern() : Document();
         ReadRequest natural = make(filter, {});
