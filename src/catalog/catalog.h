@@ -3,17 +3,18 @@
 // All databases, collections, views and indexes of one member, kept in the engine's catalog table.
 //
 // Looking up is lock-free for the caller: find() returns the present immutable state. Reading or
-// writing documents needs a shared CollectionLock, DDL an exclusive one; both are held in synchronous
-// code only, never over a co_await. DDL functions write in the caller's transaction, which also holds
-// its oplog entry, and take effect in memory when CatalogChange::published() is called after the
-// commit; a change that is destroyed unpublished undoes what it made outside the transaction (tables).
+// writing documents needs a shared CollectionLock, DDL an exclusive one; both are held in
+// synchronous code only, never over a co_await. DDL functions write in the caller's transaction,
+// which also holds its oplog entry, and take effect in memory when CatalogChange::published() is
+// called after the commit; a change that is destroyed unpublished undoes what it made outside the
+// transaction (tables).
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -69,16 +70,16 @@ public:
 
 private:
     friend class MemberCatalog;
-    std::shared_ptr<Collection> collection_;            // Also owned by the catalog until dropped.
-    std::shared_ptr<std::shared_mutex> mutex_;          // Of the namespace; outlives its collections.
+    std::shared_ptr<Collection> collection_;    // Also owned by the catalog until dropped.
+    std::shared_ptr<std::shared_mutex> mutex_;  // Of the namespace; outlives its collections.
     std::shared_lock<std::shared_mutex> shared_;
     std::unique_lock<std::shared_mutex> exclusive_;
 };
 
 struct CreateOptions {
     bson::Uuid uuid;
-    bson::Document options;                      // The create command's fields, without name/idIndex.
-    std::optional<bson::Document> id_index;      // As a client or an oplog entry gives it.
+    bson::Document options;                  // The create command's fields, without name/idIndex.
+    std::optional<bson::Document> id_index;  // As a client or an oplog entry gives it.
 };
 
 struct RenameOptions {
@@ -94,8 +95,8 @@ struct CheckedIndexSpec {
 /// What collMod changed, for its reply and its oplog entry.
 struct CollModResult {
     CatalogChange change;
-    bson::Document reply;         // expireAfterSeconds_old/_new, hidden_old/_new, ...
-    bson::Document old_options;   // For o2.
+    bson::Document reply;        // expireAfterSeconds_old/_new, hidden_old/_new, ...
+    bson::Document old_options;  // For o2.
 };
 
 class Catalog {

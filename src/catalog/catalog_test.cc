@@ -3,9 +3,9 @@
 // The catalog on both engines: DDL, documents and their indexes, and what a restart finds.
 #include "catalog/catalog.h"
 
-#include <gtest/gtest.h>
-
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "bson/builder.h"
 #include "bson/ids.h"
@@ -155,8 +155,7 @@ TEST_P(CatalogTest, CreatesListsAndDrops) {
     EXPECT_EQ(catalog_->find(collection->uuid()), collection);
     EXPECT_EQ(bson::to_json(collection->indexes()[0]->spec()),
               R"({"v":2,"key":{"_id":1},"name":"_id_"})");
-    EXPECT_EQ(text(create(books)),
-              "NamespaceExists (48): Collection tp.books already exists.");
+    EXPECT_EQ(text(create(books)), "NamespaceExists (48): Collection tp.books already exists.");
     EXPECT_EQ(create({"TP", "x"}).error().code(), ErrorCode::database_differ_case);
     ASSERT_TRUE(ddl([&](auto& t) { return catalog_->drop(t, books, {}); }));
     EXPECT_EQ(catalog_->find(books), nullptr);
@@ -218,8 +217,9 @@ TEST_P(CatalogTest, RefusesDuplicatesAsMongoDoes) {
     ASSERT_TRUE(create_index(books, R"({"key": {"k1": 1, "k2": 1}, "name": "k", "unique": true})"));
     ASSERT_TRUE(insert(R"({"_id": 1, "k1": 1, "k2": "b"})"));
     const Status id = insert(R"({"_id": 1, "k1": 2})");
-    EXPECT_EQ(text(id), "DuplicateKey (11000): E11000 duplicate key error collection: tp.books "
-                        "index: _id_ dup key: { _id: 1 }");
+    EXPECT_EQ(text(id),
+              "DuplicateKey (11000): E11000 duplicate key error collection: tp.books "
+              "index: _id_ dup key: { _id: 1 }");
     EXPECT_EQ(bson::to_json(bson::View(id.error().details().data())),
               R"({"keyPattern":{"_id":1},"keyValue":{"_id":1}})");
     EXPECT_EQ(text(insert(R"({"_id": 2, "k1": 1, "k2": "b"})")),
@@ -305,16 +305,21 @@ TEST_P(CatalogTest, ChecksIndexSpecifications) {
     EXPECT_EQ(refused(R"({"key": {"a": 1}})"),
               "FailedToParse (9): Error in specification { key: { a: 1 } } :: caused by :: The "
               "'name' field is a required property of an index specification");
-    EXPECT_PRED_FORMAT2(starts_with, refused(R"({"key": {"a": 1}, "name": "a1", "foo": 1})"),
-              "InvalidIndexSpecificationOption (197): Error in specification { key: { a: 1 }, name: "
-              "\"a1\", foo: 1 } :: caused by :: The field 'foo' is not valid for an index spec");
-    EXPECT_EQ(refused(R"({"key":{"a":1},"name":"sp","sparse":true,"partialFilterExpression":{"a":1}})"),
-              "CannotCreateIndex (67): Error in specification { key: { a: 1 }, name: \"sp\", sparse: "
-              "true, partialFilterExpression: { a: 1 }, v: 2 } :: caused by :: cannot mix "
-              "\"partialFilterExpression\" and \"sparse\" options");
-    EXPECT_PRED_FORMAT2(starts_with, refused(R"({"key":{"a":1,"b":1},"name":"ttl","expireAfterSeconds":5})"),
-              "CannotCreateIndex (67): TTL indexes are single-field indexes, compound indexes do "
-              "not support TTL. Index spec: { key: { a: 1, b: 1 }, name: ");
+    EXPECT_PRED_FORMAT2(
+        starts_with,
+        refused(R"({"key": {"a": 1}, "name": "a1", "foo": 1})"),
+        "InvalidIndexSpecificationOption (197): Error in specification { key: { a: 1 }, name: "
+        "\"a1\", foo: 1 } :: caused by :: The field 'foo' is not valid for an index spec");
+    EXPECT_EQ(
+        refused(R"({"key":{"a":1},"name":"sp","sparse":true,"partialFilterExpression":{"a":1}})"),
+        "CannotCreateIndex (67): Error in specification { key: { a: 1 }, name: \"sp\", sparse: "
+        "true, partialFilterExpression: { a: 1 }, v: 2 } :: caused by :: cannot mix "
+        "\"partialFilterExpression\" and \"sparse\" options");
+    EXPECT_PRED_FORMAT2(
+        starts_with,
+        refused(R"({"key":{"a":1,"b":1},"name":"ttl","expireAfterSeconds":5})"),
+        "CannotCreateIndex (67): TTL indexes are single-field indexes, compound indexes do "
+        "not support TTL. Index spec: { key: { a: 1, b: 1 }, name: ");
     EXPECT_NE(refused(R"({"key": {}, "name": "x"})").find("Index keys cannot be empty."),
               std::string::npos);
     EXPECT_NE(refused(R"({"key": {"a": 0}, "name": "x"})").find("cannot be 0"), std::string::npos);
@@ -330,9 +335,10 @@ TEST_P(CatalogTest, ChecksIndexSpecifications) {
               "IndexKeySpecsConflict (86)");
     EXPECT_EQ(refused(R"({"key": {"p": 1}, "name": "same", "sparse": true})").substr(0, 26),
               "IndexKeySpecsConflict (86)");
-    EXPECT_EQ(refused(R"({"key": {"p": 1}, "name": "same", "expireAfterSeconds": 10})").substr(0, 120),
-              "IndexOptionsConflict (85): An equivalent index already exists with the same name but "
-              "different options. Requested index:");
+    EXPECT_EQ(
+        refused(R"({"key": {"p": 1}, "name": "same", "expireAfterSeconds": 10})").substr(0, 120),
+        "IndexOptionsConflict (85): An equivalent index already exists with the same name but "
+        "different options. Requested index:");
     EXPECT_EQ(refused(R"({"key": {"p": 1}, "name": "third"})"),
               "IndexOptionsConflict (85): Index already exists with a different name: same");
     const auto checked = catalog_->check_index(*catalog_->find(books),
@@ -373,7 +379,8 @@ TEST_P(CatalogTest, FillsIndexesInBatches) {
     EXPECT_EQ(keys("a"), 2500);
     EXPECT_TRUE(validate().errors.empty());
     const auto drop = [&](std::string_view name) {
-        return ddl([&](auto& t) { return catalog_->drop_index(t, *catalog_->find(books), name, {}); });
+        return ddl(
+            [&](auto& t) { return catalog_->drop_index(t, *catalog_->find(books), name, {}); });
     };
     EXPECT_EQ(text(drop("nope")), "IndexNotFound (27): index not found with name [nope]");
     EXPECT_EQ(text(drop("_id_")), "InvalidOptions (72): cannot drop _id index");
@@ -425,7 +432,8 @@ TEST_P(CatalogTest, Renames) {
 
 TEST_P(CatalogTest, ModifiesCollections) {
     ASSERT_TRUE(create(books));
-    ASSERT_TRUE(create_index(books, R"({"key": {"t": 1}, "name": "t", "expireAfterSeconds": 3600})"));
+    ASSERT_TRUE(
+        create_index(books, R"({"key": {"t": 1}, "name": "t", "expireAfterSeconds": 3600})"));
     std::string reply;
     const auto modify = [&](std::string_view command) {
         return ddl([&](auto& t) -> Result<CatalogChange> {
@@ -434,7 +442,8 @@ TEST_P(CatalogTest, ModifiesCollections) {
             return std::move(result.change);
         });
     };
-    ASSERT_TRUE(modify(R"({"collMod": "books", "index": {"name": "t", "expireAfterSeconds": 60}})"));
+    ASSERT_TRUE(
+        modify(R"({"collMod": "books", "index": {"name": "t", "expireAfterSeconds": 60}})"));
     EXPECT_EQ(reply, R"({"expireAfterSeconds_old":3600,"expireAfterSeconds_new":60})");
     EXPECT_EQ(catalog_->find(books)->indexes()[1]->expire_after_seconds(), 60);
     ASSERT_TRUE(modify(R"({"index": {"keyPattern": {"t": 1}, "hidden": true}})"));
@@ -458,7 +467,8 @@ TEST_P(CatalogTest, ModifiesCollections) {
 TEST_P(CatalogTest, CappedCollectionsKnowTheirExcess) {
     ASSERT_TRUE(create(books, R"({"capped": true, "size": 5000, "max": 3})"));
     const auto collection = catalog_->find(books);
-    for (int i = 0; i < 3; ++i) ASSERT_TRUE(insert("{\"_id\": " + std::to_string(i) + "}"));
+    for (int i = 0; i < 3; ++i)
+        ASSERT_TRUE(insert("{\"_id\": " + std::to_string(i) + "}"));
     auto transaction = begin();
     EXPECT_TRUE((*collection->capped_excess(*transaction)).empty());
     ASSERT_TRUE(collection->insert(*transaction, json(R"({"_id": 3})")));
@@ -470,35 +480,11 @@ TEST_P(CatalogTest, CappedCollectionsKnowTheirExcess) {
     EXPECT_TRUE((*collection->capped_excess(*transaction)).empty());
 }
 
-TEST_P(CatalogTest, FindsWhatHasExpired) {
-    for (const char* direction : {"1", "-1"}) {
-        const Namespace ns{"tp", std::string("ttl") + direction};
-        ASSERT_TRUE(create(ns));
-        ASSERT_TRUE(create_index(ns, std::string(R"({"name": "t", "expireAfterSeconds": 10, "key": {"t": )") +
-                                         direction + "}}"));
-        ASSERT_TRUE(insert(R"({"_id": 1, "t": {"$date": "1970-01-01T00:00:05Z"}})", {}, ns));
-        ASSERT_TRUE(insert(R"({"_id": 2, "t": {"$date": "1970-01-01T00:00:15Z"}})", {}, ns));
-        ASSERT_TRUE(insert(R"({"_id": 3, "t": 5})", {}, ns));
-        ASSERT_TRUE(insert(R"({"_id": 4})", {}, ns));
-        ASSERT_TRUE(insert(R"({"_id": 5, "t": [{"$date": "1960-01-01T00:00:00Z"}, 7]})", {}, ns));
-        const auto collection = catalog_->find(ns);
-        auto transaction = begin();
-        const auto expired =
-            collection->expired(*transaction, *collection->indexes()[1], WallTime{20'000}, 100);
-        ASSERT_EQ(expired->size(), 2U);
-        EXPECT_EQ((*expired)[0].value, 5);
-        EXPECT_EQ((*expired)[1].value, 1);
-        EXPECT_EQ(collection->expired(*transaction, *collection->indexes()[1], WallTime{20'000}, 1)
-                      ->size(),
-                  1U);
-    }
-}
-
 TEST_P(CatalogTest, ReadsViews) {
     const Namespace system{"tp", "system.views"};
     ASSERT_TRUE(create(system));
-    ASSERT_TRUE(insert(R"({"_id": "tp.v", "viewOn": "books", "pipeline": [{"$match": {"a": 1}}]})",
-                       {}, system));
+    ASSERT_TRUE(insert(
+        R"({"_id": "tp.v", "viewOn": "books", "pipeline": [{"$match": {"a": 1}}]})", {}, system));
     ASSERT_TRUE(catalog_->reload_views("tp"));
     const auto view = catalog_->find_view({"tp", "v"});
     ASSERT_NE(view, nullptr);
@@ -547,9 +533,11 @@ TEST_P(CatalogTest, FollowsARecoveryToStable) {
     engine_->set_stable({12, 1});
     ASSERT_TRUE(insert(R"({"_id": 2, "a": [1, 2]})", {20, 1}));
     ASSERT_TRUE(create({"tp", "later"}, "{}", {21, 1}));
-    ASSERT_TRUE(ddl([&](auto& t) {
-        return catalog_->drop_index(t, *catalog_->find(books), "a", {22, 1});
-    }, {22, 1}));
+    ASSERT_TRUE(ddl(
+        [&](auto& t) {
+            return catalog_->drop_index(t, *catalog_->find(books), "a", {22, 1});
+        },
+        {22, 1}));
     ASSERT_TRUE(ddl([&](auto& t) { return catalog_->drop(t, books, {23, 1}); }, {23, 1}));
     EXPECT_EQ(catalog_->find(books), nullptr);
     EXPECT_EQ(text(engine_->recover_to_stable()), "ok");
@@ -643,11 +631,12 @@ TEST_P(CatalogTest, StaysConsistentUnderRandomWrites) {
         } else if (random.below(3) == 0) {
             status = collection->remove(*transaction, (*found)->id, (*found)->document);
         } else {
-            status = collection->update(*transaction, (*found)->id, (*found)->document,
-                                        some_document(id));
+            status = collection->update(
+                *transaction, (*found)->id, (*found)->document, some_document(id));
         }
         if (!status) {
-            ASSERT_EQ(status.error().code(), ErrorCode::duplicate_key) << status.error().to_string();
+            ASSERT_EQ(status.error().code(), ErrorCode::duplicate_key)
+                << status.error().to_string();
             ++duplicates;
             continue;
         }

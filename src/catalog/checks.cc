@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Looking at all of a collection: validate and dbHash.
-#include <openssl/evp.h>
-
 #include <map>
 #include <set>
+
+#include <openssl/evp.h>
 
 #include "bson/json.h"
 #include "bson/validate.h"
@@ -41,8 +41,7 @@ private:
 Result<std::string> hash_collection(Collection& collection, storage::Transaction& transaction) {
     Md5 md5;
     storage::Table& records = *collection.record_table();
-    const bool has_id =
-        !collection.indexes().empty() && collection.indexes()[0]->name() == "_id_";
+    const bool has_id = !collection.indexes().empty() && collection.indexes()[0]->name() == "_id_";
     storage::Table& order = has_id ? *collection.indexes()[0]->info().table : records;
     const auto cursor = transaction.open_cursor(order);
     while (true) {
@@ -68,7 +67,8 @@ public:
 
     Result<ValidationReport> run() {
         TRY_OK(records());
-        for (const auto& index : collection_.stored_indexes()) TRY_OK(entries(*index));
+        for (const auto& index : collection_.stored_indexes())
+            TRY_OK(entries(*index));
         return std::move(report_);
     }
 
@@ -141,8 +141,10 @@ private:
         const std::size_t at = report_.keys_per_index.size();
         report_.keys_per_index.emplace_back(index.name(), count);
         if (count != expected_[at]) {
-            fault("index " + index.name() + " has " + std::to_string(count) + " entries, but its "
-                  "documents have " + std::to_string(expected_[at]) + " keys");
+            fault("index " + index.name() + " has " + std::to_string(count) +
+                  " entries, but its "
+                  "documents have " +
+                  std::to_string(expected_[at]) + " keys");
         }
         return ok();
     }

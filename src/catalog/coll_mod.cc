@@ -18,9 +18,18 @@ using bson::Value;
 
 // Fields any command may carry; they are dealt with elsewhere.
 bool is_generic(std::string_view name) {
-    for (const char* generic :
-         {"collMod", "writeConcern", "comment", "lsid", "txnNumber", "maxTimeMS", "apiVersion",
-          "apiStrict", "apiDeprecationErrors", "readConcern", "databaseVersion", "shardVersion"}) {
+    for (const char* generic : {"collMod",
+                                "writeConcern",
+                                "comment",
+                                "lsid",
+                                "txnNumber",
+                                "maxTimeMS",
+                                "apiVersion",
+                                "apiStrict",
+                                "apiDeprecationErrors",
+                                "readConcern",
+                                "databaseVersion",
+                                "shardVersion"}) {
         if (name == generic) return true;
     }
     return name.starts_with('$');
@@ -101,8 +110,8 @@ private:
             return wrong_type("collMod." + std::string(field.name), field.value, "long");
         }
         const bson::Document number = bson::make("n", field.value.to_int64());
-        metadata_.options = with_field(metadata_.options,
-                                       field.name == "cappedSize" ? "size" : "max", number["n"]);
+        metadata_.options =
+            with_field(metadata_.options, field.name == "cappedSize" ? "size" : "max", number["n"]);
         return ok();
     }
 
@@ -122,15 +131,14 @@ private:
         }
         IndexMetadata* found = nullptr;
         for (IndexMetadata& index : metadata_.indexes) {
-            const bool is_it =
-                name.is_string()
-                    ? index.spec["name"].as_string() == name.as_string()
-                    : bson::compare(index.spec["key"].as_view(), pattern.as_view()) == 0;
+            const bool is_it = name.is_string() ? index.spec["name"].as_string() == name.as_string()
+                                                : bson::compare(index.spec["key"].as_view(),
+                                                                pattern.as_view()) == 0;
             if (!is_it) continue;
             if (found != nullptr) {
                 return Error(ErrorCode::ambiguous_index_key_pattern,
-                             "index keyPattern " +
-                                 bson::to_json(pattern, bson::JsonMode::message) + " matches 2 "
+                             "index keyPattern " + bson::to_json(pattern, bson::JsonMode::message) +
+                                 " matches 2 "
                                  "indexes, must use index name. Conflicting indexes:" +
                                  bson::to_json(found->spec, bson::JsonMode::message) + ", " +
                                  bson::to_json(index.spec, bson::JsonMode::message));
@@ -138,9 +146,8 @@ private:
             found = &index;
         }
         if (found != nullptr) return found;
-        const std::string what = name.is_string()
-                                     ? std::string(name.as_string())
-                                     : bson::to_json(pattern, bson::JsonMode::message);
+        const std::string what = name.is_string() ? std::string(name.as_string())
+                                                  : bson::to_json(pattern, bson::JsonMode::message);
         return Error(ErrorCode::index_not_found,
                      "cannot find index " + what + " for ns " + metadata_.ns.to_string());
     }
@@ -160,9 +167,9 @@ private:
                              "collMod of the index option '" + std::string(field.name) +
                                  "' is not supported");
             } else {
-                return Error(location(40415), "BSON field 'collMod.index." +
-                                                  std::string(field.name) +
-                                                  "' is an unknown field.");
+                return Error(location(40415),
+                             "BSON field 'collMod.index." + std::string(field.name) +
+                                 "' is an unknown field.");
             }
         }
         if (!has_change) {
@@ -178,16 +185,19 @@ private:
         }
         const std::int64_t seconds = field.value.to_int64();
         if (seconds < 0 || seconds > limits::expire_after_seconds_max) {
-            return Error(ErrorCode::invalid_options,
-                         "TTL index 'expireAfterSeconds' option must be within an acceptable range, "
-                         "try a different value than " + std::to_string(seconds));
+            return Error(
+                ErrorCode::invalid_options,
+                "TTL index 'expireAfterSeconds' option must be within an acceptable range, "
+                "try a different value than " +
+                    std::to_string(seconds));
         }
         if (index.spec["name"].as_string() == "_id_") {
             return Error(ErrorCode::invalid_options, "the _id field does not support TTL indexes");
         }
         if (index.spec["key"].as_view().count() != 1) {
-            return Error(ErrorCode::invalid_options,
-                         "TTL indexes are single-field indexes, compound indexes do not support TTL");
+            return Error(
+                ErrorCode::invalid_options,
+                "TTL indexes are single-field indexes, compound indexes do not support TTL");
         }
         const Value old = index.spec["expireAfterSeconds"];
         if (!old.is_missing()) reply_.append("expireAfterSeconds_old", old.to_int64());

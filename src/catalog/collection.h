@@ -14,7 +14,6 @@
 
 #include "base/namespace.h"
 #include "base/result.h"
-#include "base/time.h"
 #include "bson/key.h"
 #include "bson/view.h"
 #include "catalog/collection_options.h"
@@ -73,14 +72,8 @@ public:
                                                           bson::RecordId id) = 0;
     /// For a capped collection over its limit: the oldest documents to remove now, so that each
     /// removal gets its own oplog entry.
-    virtual Result<std::vector<bson::RecordId>> capped_excess(storage::Transaction& transaction) = 0;
-
-    /// The RecordIds of documents a TTL index says have expired at `now`, at most `limit` of them,
-    /// oldest first. Their removal is the caller's, each with its own oplog entry.
-    virtual Result<std::vector<bson::RecordId>> expired(storage::Transaction& transaction,
-                                                        const Index& index,
-                                                        WallTime now,
-                                                        std::size_t limit) = 0;
+    virtual Result<std::vector<bson::RecordId>> capped_excess(
+        storage::Transaction& transaction) = 0;
 
     // ---- Numbers ------------------------------------------------------------------------------
     virtual std::int64_t count() const = 0;
@@ -95,8 +88,8 @@ public:
 
 /// Puts _id first, adding a fresh ObjectId where there is none; refuses what no collection stores:
 /// an _id that is an array, undefined or a regex (InvalidIdField 53), a document past 16 MiB
-/// (BadValue 2, as observed), a top-level field name that starts with '$' where the protocol refuses.
-/// Returns the document to store.
+/// (BadValue 2, as observed), a top-level field name that starts with '$' where the protocol
+/// refuses. Returns the document to store.
 Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& fresh_id);
 
 }  // namespace tessera::catalog

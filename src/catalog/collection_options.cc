@@ -21,15 +21,17 @@ using bson::Type;
 using bson::Value;
 
 Error wrong_type(const Element& field, std::string_view expected) {
-    return {ErrorCode::type_mismatch,
-            "BSON field 'create." + std::string(field.name) + "' is the wrong type '" +
-                std::string(bson::type_name(field.value.type())) + "', expected type" + "" +
-                (expected.find(',') == std::string_view::npos
-                     ? " '" + std::string(expected) + "'"
-                     : "s '[" + std::string(expected) + "]'")};
+    return {
+        ErrorCode::type_mismatch,
+        "BSON field 'create." + std::string(field.name) + "' is the wrong type '" +
+            std::string(bson::type_name(field.value.type())) + "', expected type" + "" +
+            (expected.find(',') == std::string_view::npos ? " '" + std::string(expected) + "'"
+                                                          : "s '[" + std::string(expected) + "]'")};
 }
 
-bool is_flag(const Value& value) { return value.is_boolean() || value.is_number(); }
+bool is_flag(const Value& value) {
+    return value.is_boolean() || value.is_number();
+}
 bool is_set(const Value& value) {
     return value.is_boolean() ? value.as_bool() : value.to_double() != 0;
 }
@@ -41,8 +43,9 @@ public:
     Status run(bson::View options) {
         for (const Element& field : options) {
             if (!seen_.insert(field.name)) {
-                return Error(location(40413), "BSON field 'create." + std::string(field.name) +
-                                                  "' is a duplicate field");
+                return Error(
+                    location(40413),
+                    "BSON field 'create." + std::string(field.name) + "' is a duplicate field");
             }
             TRY_OK(one(field));
         }
@@ -112,8 +115,11 @@ private:
             name == "indexOptionDefaults") {
             return plain(field);
         }
-        for (const char* unsupported : {"timeseries", "clusteredIndex", "encryptedFields",
-                                        "expireAfterSeconds", "recordIdsReplicated"}) {
+        for (const char* unsupported : {"timeseries",
+                                        "clusteredIndex",
+                                        "encryptedFields",
+                                        "expireAfterSeconds",
+                                        "recordIdsReplicated"}) {
             if (name != unsupported) continue;
             return Error(ErrorCode::not_implemented,
                          "The option '" + std::string(name) + "' of create is not supported");
@@ -128,8 +134,8 @@ private:
         } else if (!field.value.is_object()) {
             return wrong_type(field, "object");
         } else if (!field.value.as_view().is_empty()) {
-            return Error(ErrorCode::not_implemented, "The option '" + std::string(field.name) +
-                                                         "' of create is not supported");
+            return Error(ErrorCode::not_implemented,
+                         "The option '" + std::string(field.name) + "' of create is not supported");
         }
         builder_.append(field);
         return ok();
@@ -183,8 +189,7 @@ private:
         }
         if (ns_.is_system()) {
             return Error(ErrorCode::invalid_options,
-                         "Document validators not allowed on system collection " +
-                             ns_.to_string());
+                         "Document validators not allowed on system collection " + ns_.to_string());
         }
         const bson::View filter = field.value.as_view();
         TRY(auto parsed, parse_filter(filter));
@@ -226,9 +231,9 @@ private:
     }
 
     static Error unknown_value(const Element& field) {
-        return {ErrorCode::bad_value, "Enumeration value '" + std::string(field.value.as_string()) +
-                                          "' for field 'create." + std::string(field.name) +
-                                          "' is not a valid value."};
+        return {ErrorCode::bad_value,
+                "Enumeration value '" + std::string(field.value.as_string()) +
+                    "' for field 'create." + std::string(field.name) + "' is not a valid value."};
     }
 
     const Namespace& ns_;
@@ -288,7 +293,8 @@ Error validation_failure(const CollectionOptions& options,
         auto details = info.object("details");
         describe(options.validator->root(), document, context, details);
     }
-    return {ErrorCode::document_validation_failure, "Document failed validation",
+    return {ErrorCode::document_validation_failure,
+            "Document failed validation",
             std::string(std::move(reply).finish().bytes())};
 }
 
@@ -302,9 +308,8 @@ Result<CollectionOptions> parse_collection_options(const Namespace& ns, bson::Vi
 
 bool are_same_options(const CollectionOptions& one, const CollectionOptions& two) {
     const auto contains = [](bson::View all, bson::View part) {
-        return std::ranges::all_of(part, [&](const Element& field) {
-            return bson::equal(all[field.name], field.value);
-        });
+        return std::ranges::all_of(
+            part, [&](const Element& field) { return bson::equal(all[field.name], field.value); });
     };
     return contains(one.document, two.document) && contains(two.document, one.document);
 }
@@ -323,7 +328,9 @@ Status check_document(const CollectionOptions& options,
     }
     const Error error = validation_failure(options, document, context);
     if (options.validation_action == ValidationAction::error) return error;
-    log::warning(log::Component::storage, 20294, "Document would fail validation",
+    log::warning(log::Component::storage,
+                 20294,
+                 "Document would fail validation",
                  {{"namespace", ns.to_string()},
                   {"errInfo", log::Json{bson::to_json(bson::View(error.details().data()))}}});
     return ok();

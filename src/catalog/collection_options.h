@@ -25,14 +25,16 @@ struct CollectionOptions {
     std::int64_t capped_documents_max = 0;  // 0: none.
     bool has_id_index = true;
     bool has_pre_images = false;  // changeStreamPreAndPostImages.enabled
-    std::shared_ptr<const query::Filter> validator;  // Null: none. Shared by states of a collection.
+    std::shared_ptr<const query::Filter>
+        validator;  // Null: none. Shared by states of a collection.
     ValidationLevel validation_level = ValidationLevel::strict;
     ValidationAction validation_action = ValidationAction::error;
 };
 
 /// Checks create's fields (those of the collection, not the command's generic ones) and compiles
 /// them. The document is normalized: booleans and sizes in their types. Refuses what is unknown
-/// (40415), wrong (72, 2) or not supported (238 NotImplemented: time series, clustered, encryption).
+/// (40415), wrong (72, 2) or not supported (238 NotImplemented: time series, clustered,
+/// encryption).
 Result<CollectionOptions> parse_collection_options(const Namespace& ns, bson::View options);
 
 /// Whether two create commands ask for the same collection: then create does nothing, as MongoDB

@@ -60,20 +60,19 @@ Result<CollectionMetadata> MemberCatalog::read_metadata(storage::Transaction& tr
 
 Status MemberCatalog::write_metadata(storage::Transaction& transaction,
                                      const CollectionMetadata& metadata) const {
-    return transaction.put(*catalog_table(metadata.ns), metadata_key(metadata.uuid),
-                           metadata.to_document().bytes());
+    return transaction.put(
+        *catalog_table(metadata.ns), metadata_key(metadata.uuid), metadata.to_document().bytes());
 }
 
 Status MemberCatalog::check_new_namespace(const Namespace& ns) const {
     TRY_OK(check_namespace(ns));
     const auto now = state();
     if (now->by_namespace.contains(ns)) {
-        return Error(ErrorCode::namespace_exists, "Collection " + ns.to_string() +
-                                                      " already exists.");
+        return Error(ErrorCode::namespace_exists,
+                     "Collection " + ns.to_string() + " already exists.");
     }
     if (now->views.contains(ns)) {
-        return Error(ErrorCode::namespace_exists,
-                     "A view already exists. NS: " + ns.to_string());
+        return Error(ErrorCode::namespace_exists, "A view already exists. NS: " + ns.to_string());
     }
     for (const auto& [other, collection] : now->by_namespace) {
         if (other.db == ns.db || !is_same_but_for_case(other.db, ns.db)) continue;
@@ -86,8 +85,7 @@ Status MemberCatalog::check_new_namespace(const Namespace& ns) const {
 
 Result<IndexParts> MemberCatalog::make_index(const Namespace& ns, const IndexMetadata& index) {
     TRY(auto table,
-        engine_.create_table(index.ident,
-                             {.is_logged = is_logged(ns), .has_small_values = true}));
+        engine_.create_table(index.ident, {.is_logged = is_logged(ns), .has_small_values = true}));
     const std::size_t fields = index.spec["key"].as_view().count();
     return index_parts(ns, index, std::move(table), query::MultikeyPaths(fields, 0));
 }
@@ -97,9 +95,8 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
                                             const CreateOptions& options) {
     TRY_OK(check_new_namespace(ns));
     if (find(options.uuid) != nullptr) {
-        return Error(ErrorCode::namespace_exists, "A collection with the UUID " +
-                                                      options.uuid.to_string() +
-                                                      " already exists.");
+        return Error(ErrorCode::namespace_exists,
+                     "A collection with the UUID " + options.uuid.to_string() + " already exists.");
     }
     TRY(const CollectionOptions checked, parse_collection_options(ns, options.options));
     CollectionMetadata metadata;
@@ -117,9 +114,11 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
     parts->catalog_table = catalog_table(ns);
     // From here on a failure leaves tables behind; the change's undo takes them away.
     std::vector<std::string> idents{metadata.ident};
-    for (const auto& index : metadata.indexes) idents.push_back(index.ident);
+    for (const auto& index : metadata.indexes)
+        idents.push_back(index.ident);
     CatalogChange undo({}, [this, idents] {
-        for (const std::string& ident : idents) engine_.drop_table(ident, {});
+        for (const std::string& ident : idents)
+            engine_.drop_table(ident, {});
     });
     TRY(parts->records, engine_.create_table(metadata.ident, {.is_logged = is_logged(ns)}));
     std::map<std::string, IndexParts> indexes;
@@ -138,7 +137,8 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
             });
         },
         [this, idents] {
-            for (const std::string& ident : idents) engine_.drop_table(ident, {});
+            for (const std::string& ident : idents)
+                engine_.drop_table(ident, {});
         });
     undo.published();
     return change;
@@ -164,7 +164,8 @@ Result<CatalogChange> MemberCatalog::drop(storage::Transaction& transaction,
                 next.by_namespace.erase(collection->ns());
                 next.by_uuid.erase(collection->uuid());
             });
-            for (const auto& index : metadata.indexes) engine_.drop_table(index.ident, when);
+            for (const auto& index : metadata.indexes)
+                engine_.drop_table(index.ident, when);
             engine_.drop_table(metadata.ident, when);
         },
         {});
@@ -203,8 +204,9 @@ Result<CatalogChange> MemberCatalog::rename(storage::Transaction& transaction,
     TRY_OK(write_metadata(transaction, metadata));
     auto target = std::make_shared<CatalogChange>(dropped ? std::move(*dropped) : CatalogChange());
     const StoredPtr old = source->second;
-    TRY(auto renamed, StoredCollection::make(environment(to), std::move(metadata), old->parts(),
-                                             old->index_parts()));
+    TRY(auto renamed,
+        StoredCollection::make(
+            environment(to), std::move(metadata), old->parts(), old->index_parts()));
     return CatalogChange(
         [this, renamed, from, target] {
             target->published();
@@ -222,15 +224,20 @@ CatalogChange MemberCatalog::replace(CollectionMetadata metadata,
                                      std::vector<std::string> dropped,
                                      Timestamp when) {
     std::vector<std::string> made;
-    for (const auto& [ident, parts] : added) made.push_back(ident);
+    for (const auto& [ident, parts] : added)
+        made.push_back(ident);
     return CatalogChange(
-        [this, metadata = std::move(metadata), added = std::move(added),
-         dropped = std::move(dropped), when] {
+        [this,
+         metadata = std::move(metadata),
+         added = std::move(added),
+         dropped = std::move(dropped),
+         when] {
             publish([&](State& next) {
                 const auto found = next.by_uuid.find(metadata.uuid);
                 ASSERT(found != next.by_uuid.end());
                 auto parts = found->second->index_parts();
-                for (const auto& [ident, part] : added) parts.emplace(ident, part);
+                for (const auto& [ident, part] : added)
+                    parts.emplace(ident, part);
                 auto changed = StoredCollection::make(
                     {engine_, found->second->mutex()}, metadata, found->second->parts(), parts);
                 // What was checked before the commit cannot be wrong after it.
@@ -238,10 +245,12 @@ CatalogChange MemberCatalog::replace(CollectionMetadata metadata,
                 next.by_namespace[metadata.ns] = *changed;
                 found->second = *changed;
             });
-            for (const std::string& ident : dropped) engine_.drop_table(ident, when);
+            for (const std::string& ident : dropped)
+                engine_.drop_table(ident, when);
         },
         [this, made = std::move(made)] {
-            for (const std::string& ident : made) engine_.drop_table(ident, {});
+            for (const std::string& ident : made)
+                engine_.drop_table(ident, {});
         });
 }
 
@@ -253,7 +262,8 @@ Result<CheckedIndexSpec> MemberCatalog::check_index(const Collection& collection
         return Error(ErrorCode::cannot_create_index, "cannot create an index on the oplog");
     }
     std::vector<bson::View> existing;
-    for (const auto& index : collection.indexes()) existing.push_back(index->spec());
+    for (const auto& index : collection.indexes())
+        existing.push_back(index->spec());
     TRY(result.exists_already, check_against_existing(collection.ns(), result.spec, existing));
     return result;
 }
@@ -265,7 +275,8 @@ Result<CatalogChange> MemberCatalog::create_index(storage::Transaction& transact
     const Namespace& ns = collection.ns();
     TRY(auto metadata, read_metadata(transaction, collection));
     std::vector<bson::View> existing;
-    for (const auto& index : metadata.indexes) existing.push_back(index.spec);
+    for (const auto& index : metadata.indexes)
+        existing.push_back(index.spec);
     TRY(const bool exists, check_against_existing(ns, checked_spec, existing));
     if (exists) return CatalogChange();
     IndexMetadata added{bson::Document(checked_spec), make_ident("index")};
@@ -298,7 +309,8 @@ Status MemberCatalog::fill(storage::Transaction& transaction,
                            StoredIndex& index) {
     const auto documents = transaction.open_cursor(*collection.record_table());
     bool is_done = false;
-    while (!is_done) TRY_OK(fill_batch(*documents, index, is_done));
+    while (!is_done)
+        TRY_OK(fill_batch(*documents, index, is_done));
     return ok();
 }
 

@@ -19,17 +19,45 @@ using bson::Element;
 using bson::Type;
 using bson::Value;
 
-constexpr std::array known_fields = {
-    "v",        "key",         "name",     "unique",  "sparse",   "hidden",
-    "background", "expireAfterSeconds", "partialFilterExpression", "collation", "storageEngine",
-    "prepareUnique", "ns",     "dropDups", "clustered", "weights", "default_language",
-    "language_override", "textIndexVersion", "2dsphereIndexVersion", "bits", "min", "max",
-    "bucketSize", "wildcardProjection", "columnstoreProjection"};
+constexpr std::array known_fields = {"v",
+                                     "key",
+                                     "name",
+                                     "unique",
+                                     "sparse",
+                                     "hidden",
+                                     "background",
+                                     "expireAfterSeconds",
+                                     "partialFilterExpression",
+                                     "collation",
+                                     "storageEngine",
+                                     "prepareUnique",
+                                     "ns",
+                                     "dropDups",
+                                     "clustered",
+                                     "weights",
+                                     "default_language",
+                                     "language_override",
+                                     "textIndexVersion",
+                                     "2dsphereIndexVersion",
+                                     "bits",
+                                     "min",
+                                     "max",
+                                     "bucketSize",
+                                     "wildcardProjection",
+                                     "columnstoreProjection"};
 // Fields of kinds of index we do not have.
-constexpr std::array foreign_fields = {
-    "clustered", "weights", "default_language", "language_override", "textIndexVersion",
-    "2dsphereIndexVersion", "bits", "min", "max", "bucketSize", "wildcardProjection",
-    "columnstoreProjection"};
+constexpr std::array foreign_fields = {"clustered",
+                                       "weights",
+                                       "default_language",
+                                       "language_override",
+                                       "textIndexVersion",
+                                       "2dsphereIndexVersion",
+                                       "bits",
+                                       "min",
+                                       "max",
+                                       "bucketSize",
+                                       "wildcardProjection",
+                                       "columnstoreProjection"};
 
 std::string shown(bson::View document) {
     return bson::to_json(document, bson::JsonMode::message);
@@ -39,12 +67,14 @@ Error cannot_create(std::string reason) {
     return {ErrorCode::cannot_create_index, std::move(reason)};
 }
 Error wrong_type(std::string_view field, const Value& value, std::string_view expected) {
-    return {ErrorCode::type_mismatch, "The field '" + std::string(field) + "' must be " +
-                                          std::string(expected) + ", but got " +
-                                          std::string(bson::type_name(value.type()))};
+    return {ErrorCode::type_mismatch,
+            "The field '" + std::string(field) + "' must be " + std::string(expected) +
+                ", but got " + std::string(bson::type_name(value.type()))};
 }
 
-bool is_flag(const Value& value) { return value.is_boolean() || value.is_number(); }
+bool is_flag(const Value& value) {
+    return value.is_boolean() || value.is_number();
+}
 bool is_on(const Value& value) {
     return value.is_boolean() ? value.as_bool() : value.is_number() && value.to_double() != 0;
 }
@@ -65,8 +95,9 @@ Status check_key_name(std::string_view name) {
     for (std::size_t at = 0; at != std::string_view::npos;) {
         if (name[at] == '$' && !name.substr(at).starts_with("$id") &&
             !name.substr(at).starts_with("$ref") && !name.substr(at).starts_with("$db")) {
-            return cannot_create("Index key contains an illegal field name: field name starts with "
-                                 "'$'.");
+            return cannot_create(
+                "Index key contains an illegal field name: field name starts with "
+                "'$'.");
         }
         at = name.find('.', at);
         if (at != std::string_view::npos) ++at;
@@ -79,7 +110,8 @@ Result<bool> check_key_kind(const Value& value, std::int64_t version) {
     if (value.is_number()) {
         const double number = value.to_double();
         if (number == 0) return cannot_create("Values in the index key pattern cannot be 0.");
-        if (std::isnan(number)) return cannot_create("Values in the index key pattern cannot be NaN.");
+        if (std::isnan(number))
+            return cannot_create("Values in the index key pattern cannot be NaN.");
         return false;
     }
     if (!value.is_string()) {
@@ -90,14 +122,20 @@ Result<bool> check_key_kind(const Value& value, std::int64_t version) {
     }
     const std::string_view kind = value.as_string();
     if (kind == "hashed") return true;
-    for (const char* foreign : {"text", "2dsphere", "2d", "columnstore", "queryable_encrypted_range",
-                                "wildcard", "2dsphere_bucket"}) {
+    for (const char* foreign : {"text",
+                                "2dsphere",
+                                "2d",
+                                "columnstore",
+                                "queryable_encrypted_range",
+                                "wildcard",
+                                "2dsphere_bucket"}) {
         if (kind == foreign) {
             return Error(ErrorCode::not_implemented,
                          "Indexes of type '" + std::string(kind) + "' are not supported");
         }
     }
-    if (kind.empty()) return cannot_create("Values in the index key pattern cannot be empty strings.");
+    if (kind.empty())
+        return cannot_create("Values in the index key pattern cannot be empty strings.");
     return cannot_create("Unknown index plugin '" + std::string(kind) + "'");
 }
 
@@ -110,9 +148,11 @@ Status check_key(bson::View key, bool is_unique, std::int64_t version) {
         TRY(const bool is_hashed, check_key_kind(field.value, version));
         hashed += is_hashed ? 1 : 0;
         if (std::ranges::find(names, field.name) != names.end()) {
-            return Error(ErrorCode::bad_value, "The field '" + std::string(field.name) +
-                                                   "' appears multiple times in the index key "
-                                                   "pattern " + shown(key));
+            return Error(ErrorCode::bad_value,
+                         "The field '" + std::string(field.name) +
+                             "' appears multiple times in the index key "
+                             "pattern " +
+                             shown(key));
         }
         names.push_back(field.name);
     }
@@ -120,13 +160,15 @@ Status check_key(bson::View key, bool is_unique, std::int64_t version) {
         return Error(location(13103), "too many compound keys");
     }
     if (hashed > 1) {
-        return Error(location(31303), "A maximum of one index field is allowed to be hashed but "
-                                      "found " + std::to_string(hashed) + " for 'key' " +
-                                          shown(key));
+        return Error(location(31303),
+                     "A maximum of one index field is allowed to be hashed but "
+                     "found " +
+                         std::to_string(hashed) + " for 'key' " + shown(key));
     }
     if (hashed == 1 && is_unique) {
-        return Error(location(16764), "Currently hashed indexes cannot guarantee uniqueness. Use a "
-                                      "regular index.");
+        return Error(location(16764),
+                     "Currently hashed indexes cannot guarantee uniqueness. Use a "
+                     "regular index.");
     }
     return ok();
 }
@@ -137,21 +179,26 @@ Status check_expiry(const bson::Document& document) {
     if (seconds.is_missing()) return ok();
     const std::string suffix = ". Index spec: " + shown(spec);
     if (!seconds.is_number()) {
-        return cannot_create("TTL index 'expireAfterSeconds' option must be numeric, but received a "
-                             "type of '" + std::string(bson::type_name(seconds.type())) + "'" +
-                             suffix);
+        return cannot_create(
+            "TTL index 'expireAfterSeconds' option must be numeric, but received a "
+            "type of '" +
+            std::string(bson::type_name(seconds.type())) + "'" + suffix);
     }
     if (seconds.to_int64() < 0) {
-        return cannot_create("TTL index 'expireAfterSeconds' option cannot be less than 0" + suffix);
+        return cannot_create("TTL index 'expireAfterSeconds' option cannot be less than 0" +
+                             suffix);
     }
     if (seconds.to_int64() > limits::expire_after_seconds_max) {
-        return cannot_create("TTL index 'expireAfterSeconds' option must be within an acceptable "
-                             "range, try a different value than " +
-                             std::to_string(seconds.to_int64()) + suffix);
+        return cannot_create(
+            "TTL index 'expireAfterSeconds' option must be within an acceptable "
+            "range, try a different value than " +
+            std::to_string(seconds.to_int64()) + suffix);
     }
     if (spec["key"].as_view().count() != 1) {
-        return cannot_create("TTL indexes are single-field indexes, compound indexes do not support "
-                             "TTL" + suffix);
+        return cannot_create(
+            "TTL indexes are single-field indexes, compound indexes do not support "
+            "TTL" +
+            suffix);
     }
     return ok();
 }
@@ -228,10 +275,10 @@ Status check_id_index(bson::View spec) {
             return Error(ErrorCode::bad_value, "can't hide _id index");
         }
         if (is_allowed || is_harmless || field.name == "hidden") continue;
-        return Error(ErrorCode::invalid_index_specification_option,
-                     "The field '" + std::string(field.name) +
-                         "' is not valid for an _id index specification. Specification: " +
-                         shown(spec));
+        return Error(
+            ErrorCode::invalid_index_specification_option,
+            "The field '" + std::string(field.name) +
+                "' is not valid for an _id index specification. Specification: " + shown(spec));
     }
     return ok();
 }
@@ -239,10 +286,10 @@ Status check_id_index(bson::View spec) {
 Status check_spec(bson::View spec) {
     for (const Element& field : spec) {
         if (std::ranges::find(known_fields, field.name) == known_fields.end()) {
-            return Error(ErrorCode::invalid_index_specification_option,
-                         "The field '" + std::string(field.name) +
-                             "' is not valid for an index specification. Specification: " +
-                             shown(spec));
+            return Error(
+                ErrorCode::invalid_index_specification_option,
+                "The field '" + std::string(field.name) +
+                    "' is not valid for an index specification. Specification: " + shown(spec));
         }
     }
     const Value key = spec["key"];
@@ -252,7 +299,8 @@ Status check_spec(bson::View spec) {
     }
     if (!key.is_object()) return wrong_type("key", key, "an object");
     TRY_OK(check_name(spec));
-    for (const Element& field : spec) TRY_OK(check_field(field));
+    for (const Element& field : spec)
+        TRY_OK(check_field(field));
     const std::int64_t version = spec["v"].is_missing() ? 2 : spec["v"].to_int64();
     TRY_OK(check_key(key.as_view(), is_on(spec["unique"]), version));
     if (is_id_key(key.as_view())) return check_id_index(spec);
@@ -296,7 +344,8 @@ Status check_partial_filter(bson::View filter) {
         switch (node.kind) {
             case Kind::conjunction:
             case Kind::disjunction:
-                for (const query::Node& child : node.children) TRY_OK(self(self, child, false));
+                for (const query::Node& child : node.children)
+                    TRY_OK(self(self, child, false));
                 return ok();
             case Kind::equal:
             case Kind::less:
@@ -372,17 +421,18 @@ Result<bool> check_against_existing(const Namespace& ns,
         const bool has_same_name = other["name"].as_string() == name;
         const bool is_equal = has_same_options(spec, other);
         if (has_same_name && is_equal) return true;
-        const std::string requested = ". Requested index: " + shown(spec) +
-                                      ", existing index: " + shown(other);
+        const std::string requested =
+            ". Requested index: " + shown(spec) + ", existing index: " + shown(other);
         if (has_same_name) {
             return Error(ErrorCode::index_options_conflict,
                          "An equivalent index already exists with the same name but different "
-                         "options" + requested);
+                         "options" +
+                             requested);
         }
         if (!is_equal) {
-            return Error(ErrorCode::index_options_conflict,
-                         "An equivalent index already exists with a different name and options" +
-                             requested);
+            return Error(
+                ErrorCode::index_options_conflict,
+                "An equivalent index already exists with a different name and options" + requested);
         }
         return Error(ErrorCode::index_options_conflict,
                      "Index already exists with a different name: " +
@@ -393,8 +443,8 @@ Result<bool> check_against_existing(const Namespace& ns,
         return Error(ErrorCode::index_key_specs_conflict,
                      "An existing index has the same name as the requested index. When index names "
                      "are not specified, they are auto generated and can cause conflicts. Please "
-                     "refer to our documentation. Requested index: " + shown(spec) +
-                         ", existing index: " + shown(other));
+                     "refer to our documentation. Requested index: " +
+                         shown(spec) + ", existing index: " + shown(other));
     }
     if (existing.size() >= limits::indexes_max) {
         return cannot_create("add index fails, too many indexes for " + ns.to_string() +

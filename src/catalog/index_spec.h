@@ -13,7 +13,8 @@
 
 namespace tessera::catalog {
 
-/// Checks one spec of createIndexes on its own and gives it in its stored form: {v, key, name, rest}.
+/// Checks one spec of createIndexes on its own and gives it in its stored form: {v, key, name,
+/// rest}.
 Result<bson::Document> normalize_index_spec(const Namespace& ns, bson::View spec);
 
 /// Compares a normalized spec with those a collection has. Returns whether an identical index is

@@ -61,8 +61,10 @@ std::vector<std::shared_ptr<const ViewDefinition>> MemberCatalog::views(std::str
 std::vector<std::string> MemberCatalog::databases() const {
     const auto now = state();
     std::set<std::string> names;
-    for (const auto& [ns, collection] : now->by_namespace) names.insert(ns.db);
-    for (const auto& [ns, view] : now->views) names.insert(ns.db);
+    for (const auto& [ns, collection] : now->by_namespace)
+        names.insert(ns.db);
+    for (const auto& [ns, view] : now->views)
+        names.insert(ns.db);
     return {names.begin(), names.end()};
 }
 
@@ -125,7 +127,8 @@ Status MemberCatalog::start() {
         State found;
         TRY_OK(load_collections(found, replicated_table_));
         TRY([[maybe_unused]] const bool has_changed, adopt_logging(found));
-        log::info(log::Component::storage, 9'001'010,
+        log::info(log::Component::storage,
+                  9'001'010,
                   "Converted the data directory between standalone and replica set use",
                   {{"tablesAreLogged", logs_tables_}});
     }
@@ -138,7 +141,8 @@ Result<bool> MemberCatalog::adopt_logging(const State& found) {
     bool has_changed = false;
     for (const auto& [ns, collection] : found.by_namespace) {
         std::vector<std::string> idents{collection->metadata().ident};
-        for (const auto& index : collection->metadata().indexes) idents.push_back(index.ident);
+        for (const auto& index : collection->metadata().indexes)
+            idents.push_back(index.ident);
         for (const std::string& ident : idents) {
             TRY(const auto table, engine_.open_table(ident));
             if (table->options().is_logged == is_logged(ns)) continue;
@@ -154,8 +158,10 @@ Status MemberCatalog::reload() {
     TRY_OK(load_collections(*fresh, replicated_table_));
     TRY_OK(load_collections(*fresh, local_table_));
     std::set<std::string> databases;
-    for (const auto& [ns, collection] : fresh->by_namespace) databases.insert(ns.db);
-    for (const std::string& db : databases) TRY_OK(load_views(*fresh, db));
+    for (const auto& [ns, collection] : fresh->by_namespace)
+        databases.insert(ns.db);
+    for (const std::string& db : databases)
+        TRY_OK(load_views(*fresh, db));
     drop_orphans(*fresh);
     std::lock_guard lock(publish_mutex_);
     state_.store(std::move(fresh), std::memory_order_release);
@@ -167,12 +173,15 @@ void MemberCatalog::drop_orphans(const State& found) {
                                              std::string(local_catalog_ident)};
     for (const auto& [ns, collection] : found.by_namespace) {
         known.insert(collection->metadata().ident);
-        for (const auto& index : collection->metadata().indexes) known.insert(index.ident);
+        for (const auto& index : collection->metadata().indexes)
+            known.insert(index.ident);
     }
     for (const std::string& ident : engine_.idents()) {
         // Other modules' tables start with '_', as ours do.
         if (known.contains(ident) || ident.starts_with('_')) continue;
-        log::info(log::Component::storage, 9'001'011, "Dropping a table no collection owns",
+        log::info(log::Component::storage,
+                  9'001'011,
+                  "Dropping a table no collection owns",
                   {{"ident", ident}});
         engine_.drop_table(ident, {});
     }
@@ -236,8 +245,7 @@ Status MemberCatalog::load_collection(State& fresh,
 
 Status MemberCatalog::load_counts(storage::Transaction& transaction, StoredCollection& collection) {
     CollectionParts& parts = *collection.parts();
-    const auto newest =
-        transaction.open_cursor(*parts.records, storage::Direction::backward);
+    const auto newest = transaction.open_cursor(*parts.records, storage::Direction::backward);
     TRY(const bool has_any, newest->next());
     if (has_any) parts.next_record = bson::record_id_of(newest->key()).value + 1;
     TRY(const auto saved, transaction.get(*parts.catalog_table, count_key(collection.uuid())));
@@ -276,8 +284,8 @@ Status MemberCatalog::load_views(State& fresh, std::string_view db) {
         const bson::Value on = document["viewOn"];
         const bson::Value pipeline = document["pipeline"];
         if (!id.is_string() || !on.is_string() || !pipeline.is_array()) {
-            log::warning(log::Component::storage, 9'001'012, "Not a view in system.views",
-                         {{"db", db}});
+            log::warning(
+                log::Component::storage, 9'001'012, "Not a view in system.views", {{"db", db}});
             continue;
         }
         auto view = std::make_shared<ViewDefinition>();
@@ -324,7 +332,8 @@ Status MemberCatalog::save_counts() {
         }
         if (written.empty()) continue;
         TRY_OK(transaction->commit());
-        for (const auto& [parts, count] : written) parts->saved_count = count;
+        for (const auto& [parts, count] : written)
+            parts->saved_count = count;
     }
     return ok();
 }

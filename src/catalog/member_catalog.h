@@ -86,14 +86,18 @@ private:
     std::string make_ident(std::string_view kind);
     /// Makes an index's table and state.
     Result<IndexParts> make_index(const Namespace& ns, const IndexMetadata& index);
-    IndexParts index_parts(const Namespace& ns, const IndexMetadata& index, storage::TablePtr table,
+    IndexParts index_parts(const Namespace& ns,
+                           const IndexMetadata& index,
+                           storage::TablePtr table,
                            query::MultikeyPaths saved) const;
     Status check_new_namespace(const Namespace& ns) const;
     Result<CollectionMetadata> read_metadata(storage::Transaction& transaction,
                                              const StoredCollection& collection) const;
     Status write_metadata(storage::Transaction& transaction,
                           const CollectionMetadata& metadata) const;
-    Status fill(storage::Transaction& transaction, StoredCollection& collection, StoredIndex& index);
+    Status fill(storage::Transaction& transaction,
+                StoredCollection& collection,
+                StoredIndex& index);
     Status fill_batch(storage::Cursor& documents, StoredIndex& index, bool& is_done);
     /// The change that replaces a collection's metadata with `metadata`, once committed; `added`
     /// are the parts of indexes it did not have.

@@ -48,8 +48,14 @@ Result<CollectionMetadata> CollectionMetadata::parse(bson::View document) {
     return result;
 }
 
-std::string metadata_key(const bson::Uuid& uuid) { return "c" + std::string(uuid.view()); }
-std::string count_key(const bson::Uuid& uuid) { return "n" + std::string(uuid.view()); }
-std::string multikey_key(std::string_view ident) { return "m" + std::string(ident); }
+std::string metadata_key(const bson::Uuid& uuid) {
+    return "c" + std::string(uuid.view());
+}
+std::string count_key(const bson::Uuid& uuid) {
+    return "n" + std::string(uuid.view());
+}
+std::string multikey_key(std::string_view ident) {
+    return "m" + std::string(ident);
+}
 
 }  // namespace tessera::catalog

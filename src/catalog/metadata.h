@@ -3,8 +3,9 @@
 // What the catalog tables hold. Two of them: "_catalog" for replicated namespaces, unlogged where
 // there is an oplog, and "_catalog_local" for the others, always logged. Entries, by the first byte
 // of their keys:
-//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident}]}, written by DDL in its transaction
-//   'm' ident  an index's multikey paths, a uint32 a field; written in a transaction of its own and
+//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident}]}, written by DDL in its
+//   transaction 'm' ident  an index's multikey paths, a uint32 a field; written in a transaction of
+//   its own and
 //              without a timestamp, before the first document that needs it is: it only grows, and
 //              an index that is called multikey without need is merely slower
 //   'n' uuid   {count, bytes}, saved now and then; a hint

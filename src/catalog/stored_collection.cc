@@ -2,8 +2,6 @@
 #include "catalog/stored_collection.h"
 
 #include <algorithm>
-#include <limits>
-#include <unordered_set>
 
 #include "bson/builder.h"
 #include "bson/validate.h"
@@ -17,9 +15,12 @@ class RecordKey {
 public:
     explicit RecordKey(bson::RecordId id) {
         const auto number = static_cast<std::uint64_t>(id.value);
-        for (int i = 0; i < 8; ++i) bytes_[i] = static_cast<char>(number >> (56 - 8 * i));
+        for (int i = 0; i < 8; ++i)
+            bytes_[i] = static_cast<char>(number >> (56 - 8 * i));
     }
-    operator std::string_view() const { return {bytes_, 8}; }  // NOLINT(google-explicit-constructor)
+    operator std::string_view() const {
+        return {bytes_, 8};
+    }  // NOLINT(google-explicit-constructor)
 
 private:
     char bytes_[8];
@@ -62,7 +63,8 @@ Result<std::shared_ptr<StoredCollection>> StoredCollection::make(
 
 std::map<std::string, IndexParts> StoredCollection::index_parts() const {
     std::map<std::string, IndexParts> result;
-    for (const auto& index : indexes_) result.emplace(index->ident(), index->parts());
+    for (const auto& index : indexes_)
+        result.emplace(index->ident(), index->parts());
     return result;
 }
 
@@ -98,8 +100,9 @@ Status StoredCollection::update(storage::Transaction& transaction,
                                 bool validates,
                                 bool enforces_unique) {
     if (after.size() > bson::document_bytes_max) {
-        return Error(location(17419), "Resulting document after update is larger than " +
-                                          std::to_string(bson::document_bytes_max));
+        return Error(location(17419),
+                     "Resulting document after update is larger than " +
+                         std::to_string(bson::document_bytes_max));
     }
     if (validates) TRY_OK(check_document(options_, ns(), after, &before));
     // `before` may be the engine's, so all that is needed of it is taken before the first write.
@@ -192,42 +195,6 @@ Result<std::vector<bson::RecordId>> StoredCollection::capped_excess(
     return result;
 }
 
-Result<std::vector<bson::RecordId>> StoredCollection::expired(storage::Transaction& transaction,
-                                                              const Index& index,
-                                                              WallTime now,
-                                                              std::size_t limit) {
-    std::vector<bson::RecordId> result;
-    const auto seconds = index.expire_after_seconds();
-    const query::IndexInfo& info = index.info();
-    if (!seconds || info.is_id() || info.hashed_fields != 0) return result;
-    bson::Arena arena;
-    const auto bound = [&](std::int64_t milliseconds) {
-        bson::KeyBuilder key(info.ordering);
-        key.append(arena.make(WallTime{milliseconds}));
-        key.finish();
-        return std::string(key.key());
-    };
-    const std::string oldest = bound(std::numeric_limits<std::int64_t>::min());
-    const std::string newest = bound(now.milliseconds - *seconds * 1000);
-    // Oldest first whichever way the index runs.
-    const bool is_descending = info.ordering.is_descending(0);
-    const auto cursor = transaction.open_cursor(
-        *info.table,
-        is_descending ? storage::Direction::backward : storage::Direction::forward);
-    std::unordered_set<std::int64_t> seen;
-    // Backward, the entries of `oldest` itself come before the start; nothing is that old.
-    TRY(bool is_there, cursor->seek(oldest));
-    while (is_there && result.size() < limit) {
-        const std::string_view fields =
-            cursor->key().substr(0, bson::fields_length(cursor->key()));
-        if (is_descending ? fields < newest : fields > newest) break;
-        const bson::RecordId id = bson::record_id_at_end(cursor->key());
-        if (seen.insert(id.value).second) result.push_back(id);
-        TRY(is_there, cursor->next());
-    }
-    return result;
-}
-
 std::int64_t StoredCollection::count() const {
     return std::max<std::int64_t>(0, parts_->tally->count.load(std::memory_order_relaxed));
 }
@@ -255,8 +222,9 @@ Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& f
         case bson::Type::array:
         case bson::Type::regex:
         case bson::Type::undefined:
-            return Error(ErrorCode::invalid_id_field, "The '_id' value cannot be of type " +
-                                                          std::string(bson::type_name(id.type())));
+            return Error(
+                ErrorCode::invalid_id_field,
+                "The '_id' value cannot be of type " + std::string(bson::type_name(id.type())));
         case bson::Type::object:
             for (const bson::Element& field : id.as_view()) {
                 if (!field.name.starts_with('$')) continue;
@@ -282,9 +250,9 @@ Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& f
     }
     bson::Document result = std::move(fixed).finish();
     if (result.size() > bson::document_bytes_max) {
-        return Error(ErrorCode::bad_value, "object to insert too large. size in bytes: " +
-                                               std::to_string(result.size()) + ", max size: " +
-                                               std::to_string(bson::document_bytes_max));
+        return Error(ErrorCode::bad_value,
+                     "object to insert too large. size in bytes: " + std::to_string(result.size()) +
+                         ", max size: " + std::to_string(bson::document_bytes_max));
     }
     return result;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A collection over engine tables. One object is one state of its metadata, immutable; what lives on
-// across states (counts, the next RecordId, multikey paths) is in CollectionParts.
+// A collection over engine tables. One object is one state of its metadata, immutable; what lives
+// on across states (counts, the next RecordId, multikey paths) is in CollectionParts.
 #pragma once
 
 #include <atomic>
@@ -61,10 +61,6 @@ public:
     Result<std::optional<bson::View>> find_record(storage::Transaction& transaction,
                                                   bson::RecordId id) override;
     Result<std::vector<bson::RecordId>> capped_excess(storage::Transaction& transaction) override;
-    Result<std::vector<bson::RecordId>> expired(storage::Transaction& transaction,
-                                                const Index& index,
-                                                WallTime now,
-                                                std::size_t limit) override;
     std::int64_t count() const override;
     std::int64_t data_size() const override;
     const storage::TallyPtr& tally() const override { return parts_->tally; }

@@ -37,7 +37,8 @@ MultikeyState::MultikeyState(storage::TablePtr catalog_table,
 
 query::MultikeyPaths MultikeyState::paths() const {
     query::MultikeyPaths result(fields_);
-    for (std::size_t i = 0; i < fields_; ++i) result[i] = known_[i].load();
+    for (std::size_t i = 0; i < fields_; ++i)
+        result[i] = known_[i].load();
     return result;
 }
 
@@ -55,16 +56,19 @@ Status MultikeyState::add(storage::Engine& engine, const query::MultikeyPaths& n
         }
         return true;
     };
-    if (is_saved()) [[likely]] return ok();
+    if (is_saved()) [[likely]]
+        return ok();
     std::lock_guard lock(mutex_);
     if (is_saved()) return ok();
     // Readers first: whoever takes a snapshot that holds the document has the bits before him.
-    for (std::size_t i = 0; i < fields_; ++i) known_[i].fetch_or(needed[i]);
+    for (std::size_t i = 0; i < fields_; ++i)
+        known_[i].fetch_or(needed[i]);
     const query::MultikeyPaths all = paths();
     TRY(auto transaction, engine.begin());
     TRY_OK(transaction->put(*catalog_table_, multikey_key(ident_), encode(all)));
     TRY_OK(transaction->commit());
-    for (std::size_t i = 0; i < fields_; ++i) saved_[i].store(all[i]);
+    for (std::size_t i = 0; i < fields_; ++i)
+        saved_[i].store(all[i]);
     return ok();
 }
 
@@ -82,11 +86,7 @@ StoredIndex::StoredIndex(storage::Engine& engine,
                          const Namespace& ns,
                          const IndexMetadata& metadata,
                          const IndexParts& parts)
-    : engine_(engine),
-      ns_(ns),
-      spec_(metadata.spec),
-      ident_(metadata.ident),
-      parts_(parts) {}
+    : engine_(engine), ns_(ns), spec_(metadata.spec), ident_(metadata.ident), parts_(parts) {}
 
 Result<std::shared_ptr<StoredIndex>> StoredIndex::make(storage::Engine& engine,
                                                        const Namespace& ns,
@@ -202,8 +202,7 @@ Status StoredIndex::insert_one(storage::Transaction& transaction,
                                bson::RecordId id,
                                bool enforces_unique) const {
     if (info_.format == query::EntryFormat::id_in_value) {
-        TRY(const bool is_new,
-            transaction.insert(*info_.table, key.fields, entry_value(key, id)));
+        TRY(const bool is_new, transaction.insert(*info_.table, key.fields, entry_value(key, id)));
         if (!is_new) return duplicate_key(key);
         return ok();
     }
@@ -237,14 +236,16 @@ Status StoredIndex::insert(storage::Transaction& transaction,
                            bson::RecordId id,
                            bool enforces_unique) const {
     if (keys.is_multikey()) TRY_OK(parts_.multikey->add(engine_, keys.multikey));
-    for (const auto& key : keys.keys) TRY_OK(insert_one(transaction, key, id, enforces_unique));
+    for (const auto& key : keys.keys)
+        TRY_OK(insert_one(transaction, key, id, enforces_unique));
     return ok();
 }
 
 Status StoredIndex::remove(storage::Transaction& transaction,
                            const query::KeySet& keys,
                            bson::RecordId id) const {
-    for (const auto& key : keys.keys) TRY_OK(remove_one(transaction, key, id));
+    for (const auto& key : keys.keys)
+        TRY_OK(remove_one(transaction, key, id));
     return ok();
 }
 

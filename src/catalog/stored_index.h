@@ -41,15 +41,16 @@ private:
     const std::string ident_;
     const std::size_t fields_;
     std::unique_ptr<std::atomic<std::uint32_t>[]> known_;  // What readers see.
-    std::unique_ptr<std::atomic<std::uint32_t>[]> saved_;  // What is committed in the catalog table.
-    std::mutex mutex_;                                     // One writer at a time.
+    std::unique_ptr<std::atomic<std::uint32_t>[]>
+        saved_;         // What is committed in the catalog table.
+    std::mutex mutex_;  // One writer at a time.
 };
 
 /// Parts of an index that outlive a change of the collection's metadata.
 struct IndexParts {
     storage::TablePtr table;
-    std::shared_ptr<MultikeyState> multikey;               // Shared by states of the collection.
-    std::shared_ptr<std::atomic<std::int64_t>> accesses;   // Likewise.
+    std::shared_ptr<MultikeyState> multikey;              // Shared by states of the collection.
+    std::shared_ptr<std::atomic<std::int64_t>> accesses;  // Likewise.
 };
 
 class StoredIndex final : public Index {
@@ -99,7 +100,9 @@ public:
     Error duplicate_key(const query::KeySet::Key& key) const;
 
 private:
-    StoredIndex(storage::Engine& engine, const Namespace& ns, const IndexMetadata& metadata,
+    StoredIndex(storage::Engine& engine,
+                const Namespace& ns,
+                const IndexMetadata& metadata,
                 const IndexParts& parts);
     Status insert_one(storage::Transaction& transaction,
                       const query::KeySet::Key& key,

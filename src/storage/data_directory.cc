@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/data_directory.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"
@@ -49,11 +49,13 @@ Result<DataDirectoryLock> DataDirectoryLock::acquire(const std::string& path) {
         const auto length = ::pread(file, owner, sizeof(owner) - 1, 0);
         ::close(file);
         std::string pid(owner, length > 0 ? static_cast<std::size_t>(length) : 0);
-        while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+        while (!pid.empty() && pid.back() == '\n')
+            pid.pop_back();
         return Error(location(db_path_in_use),
                      "Unable to lock the lock file: " + name + ". Another process" +
                          (pid.empty() ? std::string() : " (pid " + pid + ")") +
-                         " is running on the " + path + " directory: stop it or choose another "
+                         " is running on the " + path +
+                         " directory: stop it or choose another "
                          "--dbpath");
     }
     const bool was_unclean = ::fstat(file, &status) == 0 && status.st_size > 0;
@@ -87,8 +89,8 @@ Result<DirectoryMarker> read_marker(const std::string& path) {
     text << input.rdbuf();
     auto document = bson::from_json(text.str());
     if (!document) {
-        return Error(ErrorCode::failed_to_parse, name + " cannot be understood: " +
-                                                     document.error().reason());
+        return Error(ErrorCode::failed_to_parse,
+                     name + " cannot be understood: " + document.error().reason());
     }
     const bson::Value version = (*document)["formatVersion"];
     const bson::Value role = (*document)["role"];

@@ -64,17 +64,21 @@ void DurabilityFlusher::run() {
         // Nobody waits and nothing happened: sleep the interval; an idle member syncs nothing.
         if (waiting_.empty() && !is_stopping_) wakeup_.wait_for(lock, interval_);
         if (waiting_.empty() && is_stopping_) return;
-        // Whoever arrives from here on may have committed after the sync began: the next one is his.
+        // Whoever arrives from here on may have committed after the sync began: the next one is
+        // his.
         now.swap(waiting_);
         const bool has_news = has_news_.exchange(false, std::memory_order_acq_rel);
         if (now.empty() && !has_news) continue;
         lock.unlock();
         const Status status = engine_.flush_journal();
         if (!status) {
-            log::error(log::Component::storage, 9'001'005, "The journal could not be synced",
+            log::error(log::Component::storage,
+                       9'001'005,
+                       "The journal could not be synced",
                        {{"error", status.error()}});
         }
-        for (auto& callback : now) callback(status);
+        for (auto& callback : now)
+            callback(status);
         now.clear();
         if (status && observer_) observer_();
         lock.lock();

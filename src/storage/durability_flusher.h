@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Group commit: transactions commit without a sync, and whoever needs theirs on disk waits here; one
-// thread syncs the journal for all who wait at that moment. Callers that commit while a sync runs
-// share the next one. On an engine without a disk everything is durable at once.
+// Group commit: transactions commit without a sync, and whoever needs theirs on disk waits here;
+// one thread syncs the journal for all who wait at that moment. Callers that commit while a sync
+// runs share the next one. On an engine without a disk everything is durable at once.
 #pragma once
 
 #include <atomic>

@@ -8,8 +8,8 @@
 //   * logged:   every commit is in the journal; after a crash the table holds every transaction
 //               that was committed before the last sync of the journal. Timestamps are ignored:
 //               such a table is always read as of the transaction's snapshot, and recovery to the
-//               stable timestamp leaves it alone. The oplog and the rest of `local` are such tables,
-//               and everything on a member that is in no replica set.
+//               stable timestamp leaves it alone. The oplog and the rest of `local` are such
+//               tables, and everything on a member that is in no replica set.
 //   * unlogged: has history; after a crash the table is as of the last checkpoint, which holds what
 //               was committed at or before the stable timestamp, and what was committed without a
 //               timestamp. Replicated collections are such tables: the oplog is their journal.
@@ -125,10 +125,9 @@ struct TransactionOptions {
     bool is_read_once = false;
 };
 
-/// One engine transaction under snapshot isolation. The snapshot is taken by its first read or write.
-/// Rolls back unless committed. May move between
-/// threads between calls, but is used by one at a time. After an error of a write or a commit it can
-/// only be destroyed (or rolled back).
+/// One engine transaction under snapshot isolation. The snapshot is taken by its first read or
+/// write. Rolls back unless committed. May move between threads between calls, but is used by one
+/// at a time. After an error of a write or a commit it can only be destroyed (or rolled back).
 class Transaction {
 public:
     virtual ~Transaction() = default;
@@ -154,10 +153,11 @@ public:
         Table& table, Direction direction = Direction::forward) = 0;
 
     /// Writes from now on are committed at `at`; may be called again with later timestamps. To be
-    /// called as soon as `at` is allocated: from then until the commit all_durable() stays below it.
-    /// Requires: at > stable().
+    /// called as soon as `at` is allocated: from then until the commit all_durable() stays below
+    /// it. Requires: at > stable().
     virtual Status set_timestamp(Timestamp at) = 0;
-    /// Commits; not synced to disk (see Engine::flush_journal). WriteConflict leaves nothing behind.
+    /// Commits; not synced to disk (see Engine::flush_journal). WriteConflict leaves nothing
+    /// behind.
     virtual Status commit() = 0;
     Status commit_at(Timestamp at) {
         TRY_OK(set_timestamp(at));
@@ -233,16 +233,16 @@ public:
     virtual std::string_view name() const = 0;
 
     /// Makes a table; takes effect at once and belongs to no transaction, so a table whose catalog
-    /// entry never commits is found again in idents() and dropped. `ident` is a file name's worth of
-    /// letters, digits, '-' and '_'.
+    /// entry never commits is found again in idents() and dropped. `ident` is a file name's worth
+    /// of letters, digits, '-' and '_'.
     [[nodiscard]] virtual Result<TablePtr> create_table(std::string_view ident,
                                                         TableOptions options) = 0;
     /// Opens a table made before. Fails with NoSuchKey when there is none.
     [[nodiscard]] virtual Result<TablePtr> open_table(std::string_view ident) = 0;
     /// Drops a table in time: it leaves idents() and takes no new use at once, its bytes go when no
-    /// open transaction uses it and, for a `when` that is not null, when the last checkpoint and the
-    /// oldest timestamp are past `when`, so that neither recovery, rollback nor a reader in the past
-    /// can miss it. A recovery to a stable timestamp before `when` takes the drop back.
+    /// open transaction uses it and, for a `when` that is not null, when the last checkpoint and
+    /// the oldest timestamp are past `when`, so that neither recovery, rollback nor a reader in the
+    /// past can miss it. A recovery to a stable timestamp before `when` takes the drop back.
     virtual void drop_table(std::string_view ident, Timestamp when) = 0;
     /// Every table not dropped, in order.
     virtual std::vector<std::string> idents() = 0;
@@ -259,8 +259,8 @@ public:
     /// The earliest readable timestamp. Monotonic; never beyond stable.
     virtual void set_oldest(Timestamp at) = 0;
     virtual Timestamp oldest() const = 0;
-    /// Every transaction with a timestamp at or below this one has committed (no holes); null before
-    /// the first commit with a timestamp.
+    /// Every transaction with a timestamp at or below this one has committed (no holes); null
+    /// before the first commit with a timestamp.
     virtual Timestamp all_durable() const = 0;
     /// Takes every unlogged table back to stable(). Requires: no transaction is open.
     virtual Status recover_to_stable() = 0;
@@ -270,8 +270,8 @@ public:
     /// The stable timestamp of the last checkpoint that completed, in this process or before it;
     /// null when none had one.
     virtual Timestamp last_checkpoint() const = 0;
-    /// The stable timestamp of the checkpoint this data directory was opened at: replay of the oplog
-    /// starts after it. Null: never had one.
+    /// The stable timestamp of the checkpoint this data directory was opened at: replay of the
+    /// oplog starts after it. Null: never had one.
     virtual Timestamp recovery_timestamp() const = 0;
 
     /// Syncs the journal: every transaction committed before the call survives a crash as far as

@@ -3,9 +3,9 @@
 // The engine's contract, run on every engine.
 #include "storage/engine.h"
 
-#include <gtest/gtest.h>
-
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "storage/durability_flusher.h"
@@ -16,7 +16,9 @@ namespace {
 
 constexpr TableOptions logged{.is_logged = true};
 constexpr TableOptions unlogged{.is_logged = false};
-constexpr Timestamp at(std::uint32_t seconds) { return {seconds, 1}; }
+constexpr Timestamp at(std::uint32_t seconds) {
+    return {seconds, 1};
+}
 
 class EngineTest : public testing::TestWithParam<EngineKind> {
 protected:
@@ -183,7 +185,8 @@ TEST_P(EngineTest, ConcurrentInsertsOfOneKeyConflict) {
 
 TEST_P(EngineTest, CursorsSeekBothWays) {
     const auto t = table("t");
-    for (const char* key : {"b", "d", "f"}) put(*t, key, key);
+    for (const char* key : {"b", "d", "f"})
+        put(*t, key, key);
     auto reader = begin();
     auto forward = reader->open_cursor(*t);
     EXPECT_TRUE(*forward->seek("c"));
@@ -227,7 +230,8 @@ TEST_P(EngineTest, ACursorSeesItsTransactionsWrites) {
 
 TEST_P(EngineTest, ASavedCursorGoesOnInAnotherTransaction) {
     const auto t = table("t");
-    for (const char* key : {"a", "b", "c", "d"}) put(*t, key, key);
+    for (const char* key : {"a", "b", "c", "d"})
+        put(*t, key, key);
     auto first = begin();
     auto cursor = first->open_cursor(*t);
     cursor->save();
@@ -257,7 +261,8 @@ TEST_P(EngineTest, ASavedCursorGoesOnInAnotherTransaction) {
 
 TEST_P(EngineTest, TruncatesARange) {
     const auto t = table("t");
-    for (int i = 0; i < 100; ++i) put(*t, std::string(1, static_cast<char>('0' + i)), "v");
+    for (int i = 0; i < 100; ++i)
+        put(*t, std::string(1, static_cast<char>('0' + i)), "v");
     auto writer = begin();
     ASSERT_TRUE(writer->truncate(*t, "", "9"));
     ASSERT_TRUE(writer->truncate(*t, "=", "="));
@@ -436,14 +441,16 @@ TEST_P(EngineTest, FlushesForAllWhoWait) {
             }
         });
     }
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+        thread.join();
     EXPECT_EQ(get(*t, "k7"), "19");
 }
 
 // Threads move money between accounts; the sum never changes for any reader.
 TEST_P(EngineTest, SnapshotsAreConsistentUnderConcurrency) {
     const auto t = table("t");
-    for (int i = 0; i < 10; ++i) put(*t, "k" + std::to_string(i), "100");
+    for (int i = 0; i < 10; ++i)
+        put(*t, "k" + std::to_string(i), "100");
     std::atomic<int> conflicts = 0;
     const auto move_money = [&](std::uint64_t seed) {
         Random random(seed);
@@ -461,15 +468,18 @@ TEST_P(EngineTest, SnapshotsAreConsistentUnderConcurrency) {
         }
     };
     std::vector<std::thread> threads;
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) threads.emplace_back(move_money, seed);
+    for (std::uint64_t seed = 1; seed <= 3; ++seed)
+        threads.emplace_back(move_money, seed);
     for (int n = 0; n < 50; ++n) {
         auto reader = begin();
         int sum = 0;
         auto cursor = reader->open_cursor(*t);
-        while (*cursor->next()) sum += std::stoi(std::string(cursor->value()));
+        while (*cursor->next())
+            sum += std::stoi(std::string(cursor->value()));
         EXPECT_EQ(sum, 1000);
     }
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+        thread.join();
 }
 
 TEST_P(EngineTest, TalliesFollowCommits) {
@@ -490,7 +500,8 @@ TEST_P(EngineTest, TalliesFollowCommits) {
 
 TEST_P(EngineTest, LimitsOpenTransactions) {
     std::vector<std::unique_ptr<Transaction>> open;
-    for (std::uint32_t i = 0; i < limits::transactions_max; ++i) open.push_back(begin());
+    for (std::uint32_t i = 0; i < limits::transactions_max; ++i)
+        open.push_back(begin());
     const auto one_more = engine_->begin();
     ASSERT_FALSE(one_more);
     EXPECT_EQ(one_more.error().code(), ErrorCode::temporarily_unavailable);

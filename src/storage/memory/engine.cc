@@ -41,9 +41,8 @@ void Implementation::drop_table(std::string_view ident, Timestamp when) {
 void Implementation::finish_drops() {
     // A table's rows live as long as somebody holds it; here it only leaves the list.
     const Timestamp safe = std::min(checkpoint_timestamp_, oldest_);
-    std::erase_if(drops_, [&](const PendingDrop& drop) {
-        return drop.when.is_null() || drop.when <= safe;
-    });
+    std::erase_if(
+        drops_, [&](const PendingDrop& drop) { return drop.when.is_null() || drop.when <= safe; });
 }
 
 void Implementation::take_drops_back(Timestamp after) {
@@ -57,7 +56,8 @@ void Implementation::take_drops_back(Timestamp after) {
 std::vector<std::string> Implementation::idents() {
     std::lock_guard lock(mutex_);
     std::vector<std::string> all;
-    for (const auto& [ident, table] : tables_) all.push_back(ident);
+    for (const auto& [ident, table] : tables_)
+        all.push_back(ident);
     return all;
 }
 
@@ -132,15 +132,18 @@ void Implementation::prune(Predicate is_gone) {
             row = row->second.empty() ? table.rows.erase(row) : std::next(row);
         }
     };
-    for (auto& [ident, table] : tables_) prune_table(*table);
-    for (auto& drop : drops_) prune_table(*drop.table);
+    for (auto& [ident, table] : tables_)
+        prune_table(*table);
+    for (auto& drop : drops_)
+        prune_table(*drop.table);
 }
 
 Status Implementation::recover_to_stable() {
     std::lock_guard lock(mutex_);
     if (!active_.empty()) {
-        return Error(ErrorCode::lock_busy, "Recovery to the stable timestamp needs the engine for "
-                                           "itself, but transactions are open");
+        return Error(ErrorCode::lock_busy,
+                     "Recovery to the stable timestamp needs the engine for "
+                     "itself, but transactions are open");
     }
     if (stable_.is_null()) return ok();
     prune([this](const MemoryTable& table, const Version& version) {

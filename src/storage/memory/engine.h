@@ -24,9 +24,9 @@ using Number = std::uint64_t;  // Of a commit; 0 is before all.
 using Bytes = std::shared_ptr<const std::string>;
 
 struct Version {
-    Number committed = 0;  // 0: not yet.
-    Timestamp timestamp;   // Null: none.
-    Timestamp durable;     // The timestamp that counts for stable.
+    Number committed = 0;     // 0: not yet.
+    Timestamp timestamp;      // Null: none.
+    Timestamp durable;        // The timestamp that counts for stable.
     std::uint64_t owner = 0;  // The transaction that has not committed yet.
     bool is_prepared = false;
     Bytes value;  // Null: removed.

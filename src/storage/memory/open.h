@@ -13,8 +13,8 @@ namespace tessera::storage::memory {
 /// What a simulator may do to it beyond the contract.
 class MemoryEngine : public Engine {
 public:
-    /// As if the process was killed and started again: logged tables as of the last flush_journal(),
-    /// unlogged ones as of the last checkpoint. Requires: no transaction is open.
+    /// As if the process was killed and started again: logged tables as of the last
+    /// flush_journal(), unlogged ones as of the last checkpoint. Requires: no transaction is open.
     virtual void crash() = 0;
 };
 

@@ -13,7 +13,8 @@ Result<const Version*> MemoryTransaction::visible(const MemoryTable& table, cons
     for (auto version = chain.rbegin(); version != chain.rend(); ++version) {
         if (version->owner != 0) {
             if (version->owner == id_) return version->value ? &*version : nullptr;
-            const bool is_future = !options_.read_at.is_null() && version->timestamp > options_.read_at;
+            const bool is_future =
+                !options_.read_at.is_null() && version->timestamp > options_.read_at;
             if (version->is_prepared && !options_.ignore_prepared && !is_future) {
                 return Error(ErrorCode::prepared_transaction_in_progress,
                              "A prepared transaction holds this document; wait for its decision");
@@ -131,16 +132,17 @@ Status MemoryTransaction::truncate(Table& base, std::string_view begin, std::str
 }
 
 std::unique_ptr<Cursor> MemoryTransaction::open_cursor(Table& table, Direction direction) {
-    return std::make_unique<MemoryCursor>(engine_, *this, static_cast<MemoryTable&>(table),
-                                          direction);
+    return std::make_unique<MemoryCursor>(
+        engine_, *this, static_cast<MemoryTable&>(table), direction);
 }
 
 Status MemoryTransaction::set_timestamp(Timestamp at) {
     std::lock_guard lock(engine_.mutex_);
     ENSURE(is_active_);
     if (at <= engine_.stable_ || at < first_timestamp_ || at < prepared_at_) {
-        return Error(ErrorCode::bad_value, "The storage engine refused a commit timestamp: " +
-                                               at.to_string() + " is too early");
+        return Error(
+            ErrorCode::bad_value,
+            "The storage engine refused a commit timestamp: " + at.to_string() + " is too early");
     }
     timestamp_ = at;
     if (first_timestamp_.is_null()) first_timestamp_ = at;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a crash leaves: a child process writes and is killed, and the directory is opened again.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <fstream>
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "storage/test_engine.h"
 #include "storage/wiredtiger/journal_tail.h"
@@ -30,7 +31,8 @@ int count(Engine& engine, std::string_view ident) {
     auto transaction = std::move(engine.begin()).value();
     auto cursor = transaction->open_cursor(*table);
     int result = 0;
-    while (*cursor->next()) ++result;
+    while (*cursor->next())
+        ++result;
     return result;
 }
 
@@ -45,7 +47,8 @@ void in_killed_child(Body body) {
         body();
         const char done = 1;
         if (::write(ready[1], &done, 1) != 1) ::_exit(1);
-        while (true) ::pause();
+        while (true)
+            ::pause();
     }
     ::close(ready[1]);
     char done = 0;
@@ -66,7 +69,8 @@ TEST(Durability, KeepsWhatWasFlushedOfLoggedTables) {
     in_killed_child([&] {
         auto* const engine = open(directory.path()).release();
         const auto table = *engine->create_table("t", {.is_logged = true});
-        for (int i = 0; i < 1000; ++i) put(*engine, *table, key(i));
+        for (int i = 0; i < 1000; ++i)
+            put(*engine, *table, key(i));
         ASSERT(engine->flush_journal().has_value());
     });
     const auto engine = open(directory.path());
@@ -108,7 +112,8 @@ TEST(Durability, ACleanCloseKeepsStable) {
     TemporaryDirectory directory;
     {
         const auto engine = open(directory.path());
-        const auto table = *engine->create_table("t", {.is_logged = false, .has_small_values = true});
+        const auto table =
+            *engine->create_table("t", {.is_logged = false, .has_small_values = true});
         put(*engine, *table, "a", {10, 0});
         put(*engine, *table, "b", {20, 0});
         engine->set_stable({15, 0});
@@ -124,7 +129,8 @@ TEST(Durability, RecoversUpToATornTail) {
     in_killed_child([&] {
         auto* const engine = open(directory.path()).release();
         const auto table = *engine->create_table("t", {.is_logged = true});
-        for (int i = 0; i < 1000; ++i) put(*engine, *table, key(i));
+        for (int i = 0; i < 1000; ++i)
+            put(*engine, *table, key(i));
         ASSERT(engine->flush_journal().has_value());
     });
     std::filesystem::path file;
@@ -210,13 +216,15 @@ TEST(Durability, DropsFilesOnceNothingNeedsThem) {
     engine->drop_table("b", {20, 0});
     reader.reset();
     const auto deadline = std::chrono::steady_clock::now() + 30s;
-    while (has_file("a") && std::chrono::steady_clock::now() < deadline) ::usleep(10'000);
+    while (has_file("a") && std::chrono::steady_clock::now() < deadline)
+        ::poll(nullptr, 0, 10);
     EXPECT_FALSE(has_file("a"));
     EXPECT_TRUE(has_file("b"));
     engine->set_stable({20, 0});
     engine->set_oldest({20, 0});
     ASSERT_TRUE(engine->checkpoint());
-    while (has_file("b") && std::chrono::steady_clock::now() < deadline) ::usleep(10'000);
+    while (has_file("b") && std::chrono::steady_clock::now() < deadline)
+        ::poll(nullptr, 0, 10);
     EXPECT_FALSE(has_file("b"));
 }
 
@@ -244,7 +252,8 @@ TEST(Durability, VerifiesAndMeasures) {
     TemporaryDirectory directory;
     const auto engine = open(directory.path());
     const auto table = *engine->create_table("t", {.is_logged = true});
-    for (int i = 0; i < 1000; ++i) put(*engine, *table, key(i));
+    for (int i = 0; i < 1000; ++i)
+        put(*engine, *table, key(i));
     const auto faults = engine->verify(*table);
     ASSERT_TRUE(faults) << faults.error().to_string();
     EXPECT_TRUE(faults->empty());

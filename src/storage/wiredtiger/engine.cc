@@ -30,7 +30,9 @@ private:
     int code_ = 0;
 };
 
-std::string uri_of(std::string_view ident) { return "file:" + std::string(ident) + ".wt"; }
+std::string uri_of(std::string_view ident) {
+    return "file:" + std::string(ident) + ".wt";
+}
 
 bool is_valid_ident(std::string_view ident) {
     return !ident.empty() && ident.size() <= 200 && std::ranges::all_of(ident, [](char c) {
@@ -90,7 +92,8 @@ std::vector<std::string> WiredTigerEngine::idents() {
     std::lock_guard lock(tables_mutex_);
     std::vector<std::string> all;
     all.reserve(tables_.size());
-    for (const auto& [ident, table] : tables_) all.push_back(ident);
+    for (const auto& [ident, table] : tables_)
+        all.push_back(ident);
     return all;
 }
 
@@ -108,13 +111,13 @@ void WiredTigerEngine::drop_table(std::string_view ident, Timestamp when) {
 bool WiredTigerEngine::has_due_drops() {
     const Timestamp safe = std::min(last_checkpoint(), oldest());
     std::lock_guard lock(tables_mutex_);
-    return std::ranges::any_of(drops_, [&](const PendingDrop& drop) {
-        return drop.when.is_null() || drop.when <= safe;
-    });
+    return std::ranges::any_of(
+        drops_, [&](const PendingDrop& drop) { return drop.when.is_null() || drop.when <= safe; });
 }
 
 void WiredTigerEngine::retry_drops() {
-    // Invariant: a dropped table's file outlives every checkpoint, journal and reader that names it.
+    // Invariant: a dropped table's file outlives every checkpoint, journal and reader that names
+    // it.
     std::lock_guard schema(schema_mutex_);
     const Timestamp safe = std::min(last_checkpoint(), oldest());
     std::vector<PendingDrop> due;
@@ -142,7 +145,9 @@ bool WiredTigerEngine::try_drop(const PendingDrop& drop) {
         session->drop(session.get(), uri.c_str(), "checkpoint_wait=false,lock_wait=false");
     if (code == EBUSY) return false;
     if (code != 0 && code != ENOENT) {
-        log::warning(log::Component::storage, 9'001'001, "A dropped table's file stays behind",
+        log::warning(log::Component::storage,
+                     9'001'001,
+                     "A dropped table's file stays behind",
                      {{"ident", drop.table->ident()}, {"error", to_error(code, "drop")}});
     }
     return true;
@@ -155,7 +160,8 @@ Status WiredTigerEngine::set_logged(std::string_view ident, bool is_logged) {
     sessions_->close_cursors();
     OwnSession session(connection_);
     TRY_OK(to_status(session.code(), "open a session"));
-    TRY_OK(to_status(session->alter(session.get(), uri_of(ident).c_str(),
+    TRY_OK(to_status(session->alter(session.get(),
+                                    uri_of(ident).c_str(),
                                     is_logged ? "log=(enabled=true)" : "log=(enabled=false)"),
                      "alter table " + std::string(ident)));
     TableOptions options = table->options();
@@ -197,8 +203,8 @@ Result<std::unique_ptr<Transaction>> WiredTigerEngine::begin(const TransactionOp
 
 Status WiredTigerEngine::set_connection_timestamp(const char* name, Timestamp at) {
     char config[64];
-    std::snprintf(config, sizeof(config), "%s=%llx", name,
-                  static_cast<unsigned long long>(at.packed()));
+    std::snprintf(
+        config, sizeof(config), "%s=%llx", name, static_cast<unsigned long long>(at.packed()));
     return to_status(connection_->set_timestamp(connection_, config), name);
 }
 
@@ -225,16 +231,21 @@ Timestamp WiredTigerEngine::query(const char* config) const {
     return Timestamp::unpack(std::strtoull(hex, nullptr, 16));
 }
 
-Timestamp WiredTigerEngine::all_durable() const { return query("get=all_durable"); }
-Timestamp WiredTigerEngine::last_checkpoint() const { return query("get=last_checkpoint"); }
+Timestamp WiredTigerEngine::all_durable() const {
+    return query("get=all_durable");
+}
+Timestamp WiredTigerEngine::last_checkpoint() const {
+    return query("get=last_checkpoint");
+}
 
 Status WiredTigerEngine::recover_to_stable() {
     std::lock_guard checkpoint(checkpoint_mutex_);
     std::lock_guard schema(schema_mutex_);
     std::lock_guard timestamps(timestamps_mutex_);
     if (sessions_->in_use() != 0) {
-        return Error(ErrorCode::lock_busy, "Recovery to the stable timestamp needs the engine for "
-                                           "itself, but transactions are open");
+        return Error(ErrorCode::lock_busy,
+                     "Recovery to the stable timestamp needs the engine for "
+                     "itself, but transactions are open");
     }
     TRY_OK(to_status(connection_->rollback_to_stable(connection_, nullptr), "recover to stable"));
     std::lock_guard lock(tables_mutex_);
@@ -289,9 +300,9 @@ Result<TableStats> WiredTigerEngine::table_stats(Table& table) {
     TRY_OK(to_status(session.code(), "open a session"));
     WT_CURSOR* cursor = nullptr;
     const std::string uri = "statistics:" + uri_of(table.ident());
-    TRY_OK(to_status(session->open_cursor(session.get(), uri.c_str(), nullptr, "statistics=(fast)",
-                                          &cursor),
-                     "statistics of " + table.ident()));
+    TRY_OK(to_status(
+        session->open_cursor(session.get(), uri.c_str(), nullptr, "statistics=(fast)", &cursor),
+        "statistics of " + table.ident()));
     TableStats result;
     result.bytes_on_disk = statistic(cursor, WT_STAT_DSRC_BLOCK_SIZE);
     result.bytes_reusable = statistic(cursor, WT_STAT_DSRC_BLOCK_REUSE_BYTES);
@@ -337,7 +348,9 @@ void WiredTigerEngine::run() {
         lock.unlock();
         if (checkpoints && std::chrono::steady_clock::now() >= next_checkpoint) {
             if (auto status = checkpoint(); !status) {
-                log::error(log::Component::storage, 9'001'002, "Checkpoint failed; will try again",
+                log::error(log::Component::storage,
+                           9'001'002,
+                           "Checkpoint failed; will try again",
                            {{"error", status.error()}});
             }
             next_checkpoint = std::chrono::steady_clock::now() + checkpoint_interval_;

@@ -56,13 +56,18 @@ int EventHandler::on_error(WT_EVENT_HANDLER* base, WT_SESSION*, int error, const
         }
     }
     if (error == WT_PANIC && is_open) {
-        log::write(log::Severity::fatal, log::Component::storage, 50853,
+        log::write(log::Severity::fatal,
+                   log::Component::storage,
+                   50853,
                    "The storage engine cannot go on: stopping, so that nothing wrong is answered. "
                    "Free disk space or repair the disk, then start again",
                    {{"error", error}, {"message", message}});
         std::_Exit(panic_exit_code);
     }
-    log::write(log::Severity::error, log::Component::storage, 22435, "WiredTiger error",
+    log::write(log::Severity::error,
+               log::Component::storage,
+               22435,
+               "WiredTiger error",
                {{"error", error}, {"message", message}});
     return 0;
 }
@@ -72,14 +77,18 @@ int EventHandler::on_message(WT_EVENT_HANDLER*, WT_SESSION*, const char* message
         collected->emplace_back(message);
         return 0;
     }
-    log::write(log::Severity::debug, log::Component::storage, 22430, "WiredTiger message",
+    log::write(log::Severity::debug,
+               log::Component::storage,
+               22430,
+               "WiredTiger message",
                {{"message", message}});
     return 0;
 }
 
 Error to_error(int code, std::string_view what) {
     const auto reason = [&](std::string_view prefix) {
-        return std::string(prefix) + " (" + std::string(what) + ": " + wiredtiger_strerror(code) + ")";
+        return std::string(prefix) + " (" + std::string(what) + ": " + wiredtiger_strerror(code) +
+               ")";
     };
     switch (code) {
         case WT_ROLLBACK:

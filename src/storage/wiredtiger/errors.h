@@ -43,7 +43,8 @@ Error to_error(int code, std::string_view what);
 
 /// As to_error(), or success for 0.
 inline Status to_status(int code, std::string_view what) {
-    if (code == 0) [[likely]] return ok();
+    if (code == 0) [[likely]]
+        return ok();
     return to_error(code, what);
 }
 

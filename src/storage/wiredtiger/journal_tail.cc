@@ -37,7 +37,8 @@ std::optional<std::filesystem::path> last_journal_file(const std::string& direct
 
 bool is_all_zero(const char* from, const char* to) {
     return from == to ||
-           (*from == 0 && std::memcmp(from, from + 1, static_cast<std::size_t>(to - from) - 1) == 0);
+           (*from == 0 &&
+            std::memcmp(from, from + 1, static_cast<std::size_t>(to - from) - 1) == 0);
 }
 
 // Returns where the intact records end, or nothing when the file is fine as it is.
@@ -80,7 +81,8 @@ Status drop_damaged_tail(const std::string& directory) {
     const auto intact = intact_length(bytes);
     // Without an intact first record this is no tail; the library says what it is.
     if (!intact || *intact == 0) return ok();
-    log::warning(log::Component::recovery, 9'001'004,
+    log::warning(log::Component::recovery,
+                 9'001'004,
                  "The journal's tail is damaged, as a power loss leaves it: recovering to the last "
                  "intact record",
                  {{"file", file->string()},
@@ -88,8 +90,9 @@ Status drop_damaged_tail(const std::string& directory) {
                   {"droppedBytes", static_cast<std::int64_t>(size - *intact)}});
     std::filesystem::resize_file(*file, *intact, failure);
     if (failure) {
-        return Error(ErrorCode::internal_error, "Cannot cut the damaged tail off " +
-                                                    file->string() + ": " + failure.message());
+        return Error(
+            ErrorCode::internal_error,
+            "Cannot cut the damaged tail off " + file->string() + ": " + failure.message());
     }
     return ok();
 }

@@ -3,10 +3,10 @@
 // Opening, recovery and closing; which settings the library gets and why.
 #include "storage/wiredtiger/open.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
+
+#include <unistd.h>
 
 #include "base/log.h"
 #include "storage/wiredtiger/engine.h"
@@ -24,12 +24,14 @@ std::string open_config(const Options& options, std::uint64_t cache_bytes) {
     config += "session_max=" + std::to_string(limits::transactions_max + 64) + ",";
     config += "eviction=(threads_min=1,threads_max=2),";
     config += "hash=(buckets=256,dhandle_buckets=256),session_scratch_max=256KB,";
-    config += "file_manager=(close_idle_time=600,close_scan_interval=30,close_handle_minimum=1000),";
+    config +=
+        "file_manager=(close_idle_time=600,close_scan_interval=30,close_handle_minimum=1000),";
     config += "statistics=(fast),checkpoint=(wait=0),";
     config += "verbose=[],cache_cursors=false,";
     // Commits do not sync; the flusher does for all who wait. Small files, made when needed.
-    config += "log=(enabled=true,path=journal,file_max=16MB,prealloc=false,remove=true,compressor=" +
-              options.journal_compressor + "),";
+    config +=
+        "log=(enabled=true,path=journal,file_max=16MB,prealloc=false,remove=true,compressor=" +
+        options.journal_compressor + "),";
     config += "transaction_sync=(enabled=false,method=fsync)";
     return config;
 }
@@ -58,12 +60,14 @@ Error open_error(const std::string& path, int code, EventHandler& events) {
         return {ErrorCode::out_of_disk_space, reason + ": no space is left on the disk"};
     }
     if (code == EACCES || code == EPERM) {
-        return {ErrorCode::unauthorized, reason + ": permission denied (owner and mode of the files)"};
+        return {ErrorCode::unauthorized,
+                reason + ": permission denied (owner and mode of the files)"};
     }
     reason += std::string(": ") + wiredtiger_strerror(code);
     if (!messages.empty()) reason += ": " + messages;
-    reason += ". A member of a replica set can be emptied and will copy the data from the others; "
-              "otherwise restore a backup";
+    reason +=
+        ". A member of a replica set can be emptied and will copy the data from the others; "
+        "otherwise restore a backup";
     return {ErrorCode::internal_error, reason};
 }
 
@@ -72,10 +76,10 @@ Error open_error(const std::string& path, int code, EventHandler& events) {
 std::uint64_t default_cache_bytes() {
     const long pages = sysconf(_SC_PHYS_PAGES);
     const long page_bytes = sysconf(_SC_PAGESIZE);
-    const std::uint64_t memory = pages > 0 && page_bytes > 0
-                                     ? static_cast<std::uint64_t>(pages) *
-                                           static_cast<std::uint64_t>(page_bytes)
-                                     : 1024 * mebibyte;
+    const std::uint64_t memory =
+        pages > 0 && page_bytes > 0
+            ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes)
+            : 1024 * mebibyte;
     const std::uint64_t half = memory > 1024 * mebibyte ? (memory - 1024 * mebibyte) / 2 : 0;
     return std::clamp<std::uint64_t>(half, 64 * mebibyte, 256 * mebibyte);
 }
@@ -115,9 +119,10 @@ Status WiredTigerEngine::start(const std::string& path, const Options& options) 
     }
     events_->on_opened();
     sessions_ = std::make_unique<SessionPool>(connection_);
-    TRY_OK(to_status(connection_->compile_configuration(connection_, "WT_SESSION.begin_transaction",
-                                                        "ignore_prepare=force", &begin_config_),
-                     "compile a configuration"));
+    TRY_OK(to_status(
+        connection_->compile_configuration(
+            connection_, "WT_SESSION.begin_transaction", "ignore_prepare=force", &begin_config_),
+        "compile a configuration"));
     recovery_timestamp_ = query("get=recovery");
     oldest_.store(query("get=oldest_timestamp").packed());
     // From the first moment no checkpoint may hold more than what is known to be stable.
@@ -146,8 +151,7 @@ Status WiredTigerEngine::load_tables() {
         table.is_logged = config.find("log=(enabled=true)") != std::string_view::npos;
         table.has_small_values = config.find("prefix_compression=true") != std::string_view::npos;
         std::string ident(uri);
-        tables_.emplace(ident,
-                        std::make_shared<WiredTigerTable>(next_table_id_++, ident, table));
+        tables_.emplace(ident, std::make_shared<WiredTigerTable>(next_table_id_++, ident, table));
     }
     session->close(session, nullptr);
     if (code == WT_NOTFOUND) return ok();
@@ -170,7 +174,9 @@ WiredTigerEngine::~WiredTigerEngine() {
         sessions_->close_all();
     }
     if (const int code = connection_->close(connection_, nullptr); code != 0) {
-        log::error(log::Component::storage, 9'001'003, "The storage engine did not close cleanly",
+        log::error(log::Component::storage,
+                   9'001'003,
+                   "The storage engine did not close cleanly",
                    {{"error", to_error(code, "close")}});
     }
 }

@@ -27,10 +27,11 @@ struct Options {
 /// at least 64 MiB. --wiredTigerCacheSizeGB overrules it.
 std::uint64_t default_cache_bytes();
 
-/// Opens or makes the engine in `path`, which must exist. Recovers from a crash by itself: a journal
-/// whose tail is damaged is taken up to its last intact record. Fails with FileNotOpen's like when
-/// the directory is unusable, and with a sentence naming the file when it is corrupt. Takes the
-/// checkpoint thread and the journal along; destroying the engine takes a last checkpoint and closes.
+/// Opens or makes the engine in `path`, which must exist. Recovers from a crash by itself: a
+/// journal whose tail is damaged is taken up to its last intact record. Fails with FileNotOpen's
+/// like when the directory is unusable, and with a sentence naming the file when it is corrupt.
+/// Takes the checkpoint thread and the journal along; destroying the engine takes a last checkpoint
+/// and closes.
 Result<std::unique_ptr<Engine>> open(const std::string& path, const Options& options);
 
 }  // namespace tessera::storage::wiredtiger

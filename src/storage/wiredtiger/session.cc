@@ -23,7 +23,9 @@ const char* cursor_config(CursorKind kind) {
 
 }  // namespace
 
-Session::~Session() { session_->close(session_, nullptr); }  // Closes its cursors, too.
+Session::~Session() {
+    session_->close(session_, nullptr);
+}  // Closes its cursors, too.
 
 Session::Kept& Session::kept(std::uint32_t id) {
     if (last_ == nullptr || last_id_ != id) {
@@ -35,8 +37,11 @@ Session::Kept& Session::kept(std::uint32_t id) {
 
 Result<WT_CURSOR*> Session::open(Table& table, CursorKind kind) {
     WT_CURSOR* cursor = nullptr;
-    const int code = session_->open_cursor(session_, static_cast<WiredTigerTable&>(table).uri(),
-                                           nullptr, cursor_config(kind), &cursor);
+    const int code = session_->open_cursor(session_,
+                                           static_cast<WiredTigerTable&>(table).uri(),
+                                           nullptr,
+                                           cursor_config(kind),
+                                           &cursor);
     if (code != 0) return to_error(code, "open a cursor on " + table.ident());
     return cursor;
 }
@@ -53,7 +58,8 @@ Result<WT_CURSOR*> Session::point_cursor(Table& table, CursorKind kind) {
 }
 
 void Session::reset_cursors() {
-    for (WT_CURSOR* const cursor : used_) cursor->reset(cursor);
+    for (WT_CURSOR* const cursor : used_)
+        cursor->reset(cursor);
     used_.clear();
 }
 
@@ -84,7 +90,8 @@ void Session::close_cursors() {
     for (auto& [id, mine] : kept_) {
         if (mine.point != nullptr) mine.point->close(mine.point);
         if (mine.exclusive != nullptr) mine.exclusive->close(mine.exclusive);
-        for (WT_CURSOR* const cursor : mine.scans) cursor->close(cursor);
+        for (WT_CURSOR* const cursor : mine.scans)
+            cursor->close(cursor);
     }
     kept_.clear();
     used_.clear();

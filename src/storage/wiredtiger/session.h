@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WiredTiger sessions and their open cursors, kept for reuse: opening either costs more than a read.
+// WiredTiger sessions and their open cursors, kept for reuse: opening either costs more than a
+// read.
 #pragma once
 
 #include <atomic>
@@ -46,8 +47,8 @@ public:
     Result<WT_CURSOR*> take_cursor(Table& table, CursorKind kind);
     void return_cursor(const Table& table, CursorKind kind, WT_CURSOR* cursor);
 
-    /// Unpositions the point cursors used since the last call: a positioned one pins its page, and a
-    /// commit copies its value first.
+    /// Unpositions the point cursors used since the last call: a positioned one pins its page, and
+    /// a commit copies its value first.
     void reset_cursors();
     /// Closes every cursor kept (a table is to be dropped), or only too many of them.
     void close_cursors();
@@ -65,8 +66,8 @@ private:
     };
     WT_SESSION* session_;
     std::unordered_map<std::uint32_t, Kept> kept_;
-    std::uint32_t last_id_ = 0;   // The table asked for last and its entry: most transactions
-    Kept* last_ = nullptr;        // touch one or two.
+    std::uint32_t last_id_ = 0;  // The table asked for last and its entry: most transactions
+    Kept* last_ = nullptr;       // touch one or two.
     Kept& kept(std::uint32_t id);
     std::size_t kept_count_ = 0;
     std::vector<WT_CURSOR*> used_;  // Point cursors that may be positioned.

@@ -34,7 +34,8 @@ WiredTigerCursor::WiredTigerCursor(WiredTigerTransaction& transaction,
 Status WiredTigerCursor::open() {
     ENSURE(transaction_ != nullptr);
     ENSURE(transaction_->is_active());
-    if (cursor_ != nullptr) [[likely]] return ok();
+    if (cursor_ != nullptr) [[likely]]
+        return ok();
     TRY(cursor_, transaction_->session().take_cursor(table_, kind_));
     return ok();
 }
@@ -88,8 +89,12 @@ Result<bool> WiredTigerCursor::rewind() {
     return step();
 }
 
-Result<bool> WiredTigerCursor::seek(std::string_view key) { return near(key, false); }
-Result<bool> WiredTigerCursor::seek_after(std::string_view key) { return near(key, true); }
+Result<bool> WiredTigerCursor::seek(std::string_view key) {
+    return near(key, false);
+}
+Result<bool> WiredTigerCursor::seek_after(std::string_view key) {
+    return near(key, true);
+}
 
 Result<bool> WiredTigerCursor::next() {
     switch (state_) {
@@ -170,7 +175,8 @@ Result<bool> WiredTigerTransaction::insert(Table& table,
     cursor->set_value(cursor, &v);
     bytes_written_ += key.size() + value.size();
     const int code = cursor->insert(cursor);
-    if (code == 0) [[likely]] return true;
+    if (code == 0) [[likely]]
+        return true;
     if (code == WT_DUPLICATE_KEY) {
         cursor->reset(cursor);
         return false;
@@ -185,7 +191,8 @@ Result<bool> WiredTigerTransaction::remove(Table& table, std::string_view key) {
     cursor->set_key(cursor, &k);
     bytes_written_ += key.size();
     const int code = cursor->remove(cursor);
-    if (code == 0) [[likely]] return true;
+    if (code == 0) [[likely]]
+        return true;
     if (code == WT_NOTFOUND) return false;
     return write_error(code, table);
 }
@@ -245,7 +252,8 @@ Status WiredTigerTransaction::set_timestamp(Timestamp at) {
 
 Status WiredTigerTransaction::commit() {
     ENSURE(is_active_);
-    while (!cursors_.empty()) cursors_.back()->let_go();
+    while (!cursors_.empty())
+        cursors_.back()->let_go();
     session_->reset_cursors();
     WT_SESSION* const session = session_->get();
     is_active_ = false;  // A failed commit has rolled back.
@@ -259,7 +267,8 @@ Status WiredTigerTransaction::commit() {
 void WiredTigerTransaction::rollback() {
     if (!is_active_) return;
     is_active_ = false;
-    while (!cursors_.empty()) cursors_.back()->let_go();
+    while (!cursors_.empty())
+        cursors_.back()->let_go();
     session_->reset_cursors();
     WT_SESSION* const session = session_->get();
     session->rollback_transaction(session, nullptr);
@@ -269,10 +278,13 @@ void WiredTigerTransaction::rollback() {
 
 Status WiredTigerTransaction::prepare(Timestamp at) {
     ENSURE(is_active_);
-    while (!cursors_.empty()) cursors_.back()->let_go();
+    while (!cursors_.empty())
+        cursors_.back()->let_go();
     session_->reset_cursors();
     char config[64];
-    std::snprintf(config, sizeof(config), "prepare_timestamp=%llx",
+    std::snprintf(config,
+                  sizeof(config),
+                  "prepare_timestamp=%llx",
                   static_cast<unsigned long long>(at.packed()));
     WT_SESSION* const session = session_->get();
     return to_status(session->prepare_transaction(session, config), "prepare");
@@ -283,12 +295,14 @@ Status WiredTigerTransaction::commit_prepared(Timestamp commit_timestamp,
     ENSURE(is_active_);
     WT_SESSION* const session = session_->get();
     TRY_OK(set_timestamp(commit_timestamp));
-    TRY_OK(to_status(session->timestamp_transaction_uint(session, WT_TS_TXN_TYPE_DURABLE,
-                                                         durable_timestamp.packed()),
+    TRY_OK(to_status(session->timestamp_transaction_uint(
+                         session, WT_TS_TXN_TYPE_DURABLE, durable_timestamp.packed()),
                      "set a durable timestamp"));
     return commit();
 }
 
-void WiredTigerTransaction::end() { engine_.sessions().give_back(std::move(session_)); }
+void WiredTigerTransaction::end() {
+    engine_.sessions().give_back(std::move(session_));
+}
 
 }  // namespace tessera::storage::wiredtiger
