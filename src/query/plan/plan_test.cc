@@ -407,6 +407,31 @@ TEST(Executor, TailsWhatIsAddedLater) {
     EXPECT_FALSE(*executor.next());
 }
 
+TEST(Executor, SaysWhenItsPlaceInACappedCollectionIsGone) {
+    FakeCollection collection;
+    collection.become_oplog();
+    for (std::uint32_t i = 1; i <= 5; ++i) {
+        const Timestamp ts{100, i};
+        collection.insert_at({static_cast<std::int64_t>(ts.packed())}, bson::make("ts", ts));
+    }
+    auto transaction = *collection.engine().begin();
+    Executor executor(collection, ReadRequest());
+    ASSERT_TRUE(executor.start(*transaction));
+    EXPECT_TRUE(*executor.next());
+    executor.save_state();
+    transaction = *collection.engine().begin();
+    ASSERT_TRUE(executor.restore_state(*transaction));
+    executor.save_state();
+    transaction = *collection.engine().begin();
+    const Timestamp first{100, 1};
+    const bson::RecordId id{static_cast<std::int64_t>(first.packed())};
+    ASSERT_TRUE(transaction->remove(collection.records(), bson::record_key(id)));
+    ASSERT_TRUE(transaction->commit());
+    transaction = *collection.engine().begin();
+    EXPECT_EQ(executor.restore_state(*transaction).error().code(),
+              ErrorCode::capped_position_lost);
+}
+
 class StopAfter : public InterruptCheck {
 public:
     explicit StopAfter(int checks) : left_(checks) {}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Stages that read the record table: the whole of it, or one record found by its _id.
-#include <unordered_set>
+#include <fmt/format.h>
 
 #include "query/plan/residual.h"
 #include "query/plan/stage.h"
@@ -55,10 +55,24 @@ protected:
         if (cursor_) cursor_->save();
     }
     Status restore_own() override {
+        TRY_OK(check_position());
         return cursor_ ? cursor_->restore(*context_.transaction) : ok();
     }
 
 private:
+    /// What falls off a capped collection's end may not be skipped over unseen.
+    Status check_position() {
+        const bool is_capped = context_.source->is_capped() || context_.source->is_oplog();
+        if (!is_capped || !node_.is_forward || !last_ || is_done_) return ok();
+        TRY(const auto found,
+            context_.transaction->get(context_.source->records(), bson::record_key(*last_)));
+        if (found) return ok();
+        return Error(ErrorCode::capped_position_lost,
+                     fmt::format("CollectionScan died due to position in capped collection being "
+                                 "deleted. Last seen record id: RecordId({})",
+                                 last_->value));
+    }
+
     Result<bool> move() {
         if (cursor_) return cursor_->next();
         const auto direction =
