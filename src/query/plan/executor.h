@@ -59,8 +59,8 @@ public:
 
     /// Lets go of the transaction; documents given before are void.
     void save_state();
-    /// Fails with QueryPlanKilled (175) when the plan does not hold any more, with CappedPositionLost
-    /// (136) when a capped collection has dropped the place.
+    /// Fails with QueryPlanKilled (175) when the plan does not hold any more, with
+    /// CappedPositionLost (136) when a capped collection has dropped the place.
     Status restore_state(storage::Transaction& transaction);
 
     bool is_eof() const { return is_eof_; }
