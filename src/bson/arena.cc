@@ -31,7 +31,7 @@ char* Arena::allocate(std::size_t size) {
 
 std::string_view Arena::copy(std::string_view bytes) {
     char* const at = allocate(bytes.size());
-    std::memcpy(at, bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
     return {at, bytes.size()};
 }
 
@@ -39,7 +39,7 @@ Value Arena::make_text(Type type, std::string_view value) {
     char* const at = allocate(value.size() + 5);
     const auto length = static_cast<std::int32_t>(value.size() + 1);
     std::memcpy(at, &length, sizeof(length));
-    std::memcpy(at + 4, value.data(), value.size());
+    if (!value.empty()) std::memcpy(at + 4, value.data(), value.size());
     at[4 + value.size()] = '\0';
     return {type, at, static_cast<std::uint32_t>(value.size() + 5)};
 }
@@ -49,7 +49,7 @@ Value Arena::make_binary(const Binary& value) {
     const auto length = static_cast<std::int32_t>(value.bytes.size());
     std::memcpy(at, &length, sizeof(length));
     at[4] = static_cast<char>(value.subtype);
-    std::memcpy(at + 5, value.bytes.data(), value.bytes.size());
+    if (!value.bytes.empty()) std::memcpy(at + 5, value.bytes.data(), value.bytes.size());
     return {Type::binary, at, static_cast<std::uint32_t>(value.bytes.size() + 5)};
 }
 

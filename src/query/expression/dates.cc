@@ -188,8 +188,9 @@ Result<Value> date_from_parts(Evaluation& evaluation, Args args) {
                        "$dateFromParts requires either 'year' or 'isoWeekYear' to be "
                        "present");
     }
-    for (const std::size_t i : is_iso ? std::initializer_list<std::size_t>{at_month, at_day}
-                                      : std::initializer_list<std::size_t>{at_iso_week, at_iso_day})
+    const std::size_t forbidden[2] = {is_iso ? at_month : at_iso_week,
+                                      is_iso ? at_day : at_iso_day};
+    for (const std::size_t i : forbidden)
         if (!is_absent(args[i]))
             return failure(is_iso ? 40525 : 40489,
                            "$dateFromParts does not allow mixing natural dates with ISO dates");
