@@ -68,6 +68,7 @@ void Oplog::allow_writers(std::optional<Term> term) {
 Status Oplog::write(storage::Transaction& transaction, OpTime at, std::string_view entry) {
     TRY(const bool is_new, transaction.insert(*table_, key_of(at.timestamp), entry));
     ENSURE(is_new);
+    if (tally_) transaction.add(tally_, 1, static_cast<std::int64_t>(entry.size()));
     return {};
 }
 

@@ -77,6 +77,9 @@ public:
     /// Called after every growth, from the thread that caused it; must not block. Set before use.
     void set_observer(std::function<void(OpTime)> observer) { observer_ = std::move(observer); }
 
+    /// Entries written are counted there. Set before use.
+    void count_in(storage::TallyPtr tally) { tally_ = std::move(tally); }
+
     storage::Table& table() { return *table_; }
     static std::string key_of(Timestamp at);
     static Timestamp timestamp_of(std::string_view key);
@@ -92,6 +95,7 @@ private:
     const storage::TablePtr table_;
     LogicalClock& clock_;
     std::function<void(OpTime)> observer_;
+    storage::TallyPtr tally_;  // The collection's; shared with the catalog.
     async::Notification grown_;
 
     // Guards everything below.

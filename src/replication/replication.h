@@ -141,6 +141,8 @@ public:
     async::Task<Result<bson::Document>> sync_from(HostAndPort source);
     async::Task<Status> set_maintenance(bool on);
     std::int32_t rollback_id() const;
+    /// Tells this process from all others: what _isSelf answers as "id".
+    const std::string& instance_id() const;
 
     // Between members (the dispatcher lets only members send them).
     async::Task<Result<bson::Document>> on_heartbeat(bson::Document request);
