@@ -120,6 +120,13 @@ Status get_rollback_id(Member& member, Invocation& invocation) {
     return {};
 }
 
+// How a process finds itself in a configuration under a name it does not know itself by.
+Status is_self(Member& member, Invocation& invocation) {
+    TRY_OK(require_set(member));
+    invocation.reply.append("id", member.replication->instance_id());
+    return {};
+}
+
 async::Task<Status> heartbeat(Member& member, Invocation& invocation) {
     CO_TRY_OK(require_set(member));
     CO_TRY(const bson::Document fields,
@@ -193,7 +200,7 @@ constexpr unsigned between_members = flags::any_state | flags::internal | flags:
 
 }  // namespace
 
-const std::array<Command, 15> replication_commands = {{
+const std::array<Command, 16> replication_commands = {{
     {"replSetInitiate", operators, initiate, nullptr, Counted::command, "Makes a replica set."},
     {"replSetReconfig", operators, reconfig, nullptr, Counted::command,
      "Changes a replica set's configuration."},
@@ -212,6 +219,8 @@ const std::array<Command, 15> replication_commands = {{
      "Takes a member out of service, or back."},
     {"replSetGetRBID", operators, member_function<get_rollback_id>, nullptr, Counted::command,
      "How often the member rolled back."},
+    {"_isSelf", flags::any_state | flags::quiet, member_function<is_self>, nullptr,
+     Counted::command, "Internal."},
     {"replSetHeartbeat", between_members, heartbeat, nullptr, Counted::command, "Internal."},
     {"replSetRequestVotes", between_members, request_votes, nullptr, Counted::command, "Internal."},
     {"replSetUpdatePosition", between_members, update_position, nullptr, Counted::command,

@@ -6,5 +6,5 @@
 #include "commands/command.h"
 
 namespace tessera::commands {
-extern const std::array<Command, 15> replication_commands;
+extern const std::array<Command, 16> replication_commands;
 }  // namespace tessera::commands
