@@ -52,6 +52,7 @@ private:
     }
 
     MatchContext& context_;
+    bool is_element_ = false;  // Within $elemMatch of values: arrays stand for themselves.
 };
 
 namespace {
@@ -267,6 +268,8 @@ bool Evaluator::through(const Node& node, std::size_t part, View array, std::int
 
 bool Evaluator::at_end(const Node& node, const Value& at, std::int32_t outer) {
     if (!at.is_array()) return test(node, at) && found(outer);
+    // The conditions of {$elemMatch: {$gte: 1}} are on the element itself, even when it is an array.
+    if (is_element_ && expands_end(node.kind)) return test(node, at) && found(outer);
     if (!expands_end(node.kind)) {
         if (node.kind == NodeKind::exists || node.kind == NodeKind::size) {
             return test(node, at) && found(outer);
@@ -283,7 +286,9 @@ bool Evaluator::at_end(const Node& node, const Value& at, std::int32_t outer) {
 
 bool Evaluator::element_match(const Node& node, const Value& at, std::int32_t outer) {
     const bool old = context_.wants_index_;
+    const bool was_element = is_element_;
     context_.wants_index_ = false;
+    is_element_ = node.kind == NodeKind::element_match_value;
     std::int32_t index = 0;
     bool is_match = false;
     for (const auto& element : at.as_view()) {
@@ -296,6 +301,7 @@ bool Evaluator::element_match(const Node& node, const Value& at, std::int32_t ou
         ++index;
     }
     context_.wants_index_ = old;
+    is_element_ = was_element;
     return is_match && found(outer < 0 ? index : outer);
 }
 
