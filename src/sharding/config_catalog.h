@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ConfigCatalog: the operations on config.* that only the config primary carries out, each one
-// replicated transaction, answered when a majority has it (protocol.md 4.1). One at a time for a
-// collection or the shard list: it holds the lock of what it changes. Changes and their reasons are
-// written to config.changelog.
+// replicated unit, answered when a majority has it (protocol.md 4.1). One change at a time. What
+// also concerns shards (creating, dropping, sharding) is ConfigCoordinator's.
 #pragma once
 
 #include <cstdint>
@@ -12,63 +11,60 @@
 #include <vector>
 
 #include "async/event.h"
+#include "routing/balancer.h"
 #include "routing/chunk_changes.h"
 #include "routing/initial_chunks.h"
+#include "sharding/document_store.h"
 #include "sharding/shard_registry.h"
 
 namespace tessera::sharding {
 
-/// The config primary's own storage, as documents. Implemented over catalog and WriteUnit
-/// (config_store.cc); a transaction of several writes is one applied unit.
-class ConfigStore {
-public:
-    struct Write {
-        enum class Kind { put, remove };
-        std::string collection;  // "chunks"
-        Kind kind = Kind::put;
-        bson::Document document;  // Whole, or {_id} to remove. put inserts or replaces by _id.
-    };
-    virtual ~ConfigStore() = default;
-    virtual Result<std::optional<bson::Document>> find_one(const std::string& collection,
-                                                           bson::View id) = 0;
-    virtual Result<std::vector<bson::Document>> find(const std::string& collection,
-                                                     bson::View equality) = 0;
-    /// All or nothing, in order; resumes when a majority has it. Fails with NotWritablePrimary ...
-    virtual async::Task<Status> apply(std::vector<Write> writes) = 0;
-    /// The cluster time, for validAfter and generations.
-    virtual Timestamp cluster_time() = 0;
-    virtual WallTime wall_time() = 0;
+/// config.shards.
+struct ShardEntry {
+    ShardName name;
+    SetAddress address;
+    bool is_draining = false;
+    std::vector<std::string> zones;
+    bson::Document document;
 };
 
-struct ShardCollectionRequest {
+/// A move that is about to be committed.
+struct MoveCommit {
     std::string ns;
-    routing::ShardKeyPattern key;
-    bson::Uuid uuid;
-    bool is_unique = false;
-    bson::Document default_collation;
-    routing::InitialChunksRequest chunks;  // Shards, zones and primary are filled in here.
-};
-
-struct RemoveShardReport {
-    std::string state;  // "started", "ongoing", "completed"
-    std::int64_t chunks = 0;
-    std::int64_t databases = 0;
-    std::int64_t jumbo_chunks = 0;
-    std::vector<std::string> databases_to_move;
+    routing::Generation generation;
+    routing::Range range;
+    ShardName from;
+    ShardName to;
+    /// Of the chunk the range lies in, as the donor knew it: a recovery that gave the move up has
+    /// raised it, so that a late commit cannot come through.
+    routing::Placement expected;
 };
 
 class ConfigCatalog {
 public:
-    ConfigCatalog(ConfigStore& store, bson::ObjectIdSource& ids, async::Clock& clock);
+    ConfigCatalog(DocumentStore& store, bson::ObjectIdSource& ids, Random& random, HostAndPort host)
+        : store_(store), ids_(ids), random_(random), host_(std::move(host)) {}
 
-    /// Makes config.version (clusterId) and the indexes of config.chunks, tags, ... where missing.
+    /// Makes config.version (clusterId) and the collections where missing. As primary.
     async::Task<Status> initialize();
+    Result<bson::ObjectId> cluster_id() const;
+
+    // ---- Reading -------------------------------------------------------------------------------
+    Result<std::vector<ShardEntry>> shards() const;
+    Result<ShardEntry> shard(const ShardName& name) const;  // ShardNotFound (70).
+    Result<std::vector<routing::DatabaseEntry>> databases() const;
+    Result<std::optional<routing::DatabaseEntry>> database(const std::string& db) const;
+    Result<std::vector<routing::CollectionEntry>> collections() const;
+    Result<std::optional<routing::CollectionEntry>> collection(const std::string& ns) const;
+    /// NamespaceNotSharded (118).
+    Result<routing::ChunkMap::Pointer> chunks(const std::string& ns) const;
+    Result<routing::Zones> zones(const routing::CollectionEntry& collection) const;
+    DocumentStore& store() const { return store_; }
 
     // ---- Shards --------------------------------------------------------------------------------
-    /// Idempotent for the same set. The caller has checked the set and written its shardIdentity.
-    async::Task<Result<ShardName>> add_shard(SetAddress address, std::string name);
-    /// Starts draining, tells how far it is, removes the shard when nothing is left.
-    async::Task<Result<RemoveShardReport>> remove_shard(ShardName shard);
+    async::Task<Status> add_shard(ShardName name, SetAddress address);
+    async::Task<Status> set_draining(ShardName shard, bool is_draining);
+    async::Task<Status> remove_shard(ShardName shard);
     async::Task<Status> add_shard_to_zone(ShardName shard, std::string zone);
     /// ZoneStillInUse (163) when it is the zone's last shard and ranges use it.
     async::Task<Status> remove_shard_from_zone(ShardName shard, std::string zone);
@@ -77,45 +73,47 @@ public:
                                               std::optional<std::string> zone);
 
     // ---- Databases and collections -------------------------------------------------------------
-    /// Idempotent. DatabaseDifferCase (13297); without a wish the shard with the least data.
-    async::Task<Result<routing::DatabaseEntry>> create_database(std::string db,
-                                                                std::optional<ShardName> primary);
+    /// Idempotent. DatabaseDifferCase (13297).
+    async::Task<Result<routing::DatabaseEntry>> create_database(std::string db, ShardName primary);
     async::Task<Status> drop_database(std::string db);
-    async::Task<Result<routing::DatabaseEntry>> move_primary(std::string db, ShardName to);
-    /// AlreadyInitialized (23) when it is sharded by another key; the same key again is no change.
-    async::Task<Result<routing::ChunkMap::Pointer>> shard_collection(
-        ShardCollectionRequest request);
+    async::Task<Result<routing::DatabaseEntry>> set_primary(std::string db, ShardName to);
+    async::Task<Status> create_collection(routing::CollectionEntry entry,
+                                          std::vector<routing::Chunk> chunks);
     async::Task<Status> drop_collection(std::string ns);
-    async::Task<Status> rename_collection(std::string from, std::string to);
-    async::Task<Status> set_allow_migrations(std::string ns, bool allowed);
-    async::Task<Status> configure_balancing(std::string ns, bson::Document options);
+    /// noBalance, chunkSize ... of one collection: fields to set in its entry.
+    async::Task<Status> set_collection_fields(std::string ns, bson::Document fields);
 
     // ---- Chunks --------------------------------------------------------------------------------
-    async::Task<Result<routing::ChunkVersion>> commit_split(std::string ns,
-                                                            routing::Generation generation,
-                                                            routing::Range range,
-                                                            std::vector<bson::Document> points);
-    async::Task<Result<routing::ChunkVersion>> commit_merge(std::string ns,
-                                                            routing::Generation generation,
-                                                            routing::Range range);
+    async::Task<Status> split(std::string ns,
+                              routing::Range range,
+                              std::vector<bson::Document> points);
+    async::Task<Status> merge(std::string ns, routing::Range range);
     /// Idempotent: a move that has happened already is a success.
-    async::Task<Result<routing::ChunkVersion>> commit_move(std::string ns,
-                                                           routing::Generation generation,
-                                                           routing::Range range,
-                                                           ShardName from,
-                                                           ShardName to);
-    async::Task<Status> set_jumbo(std::string ns, routing::Range range, bool is_jumbo);
+    async::Task<Status> commit_move(MoveCommit move);
+    /// Whether the move has been committed; if not, it never will be.
+    async::Task<Result<bool>> resolve_move(MoveCommit move);
 
-    /// config.changelog, config.actionlog.
-    async::Task<Status> log_change(std::string what, std::string ns, bson::Document details);
+    /// config.changelog, config.actionlog ("balancer.round").
+    async::Task<void> log_change(std::string collection,
+                                 std::string what,
+                                 std::string ns,
+                                 bson::Document details);
+    /// A new generation: unique in time and epoch.
+    routing::Generation new_generation();
+    bson::ObjectId new_id();
+    bson::Uuid new_uuid();
 
 private:
-    Result<routing::ChunkMap::Pointer> load(const std::string& ns, bool& is_sharded);
+    async::Task<Status> apply_changes(const routing::ChunkMap& map, routing::ChunkChanges changes);
+    Timestamp now();
 
-    ConfigStore& store_;
+    DocumentStore& store_;
     bson::ObjectIdSource& ids_;
-    async::Clock& clock_;
+    Random& random_;
+    const HostAndPort host_;
     async::Semaphore changes_{1};  // One change at a time; held over co_await.
+    std::mutex ids_mutex_;         // Guards ids_, random_ and what follows.
+    Timestamp last_time_;
 };
 
 }  // namespace tessera::sharding

@@ -36,6 +36,16 @@ inline constexpr Duration balancer_busy = std::chrono::seconds(1);
 /// A failed move is not tried again for so long.
 inline constexpr Duration failed_move = std::chrono::minutes(1);
 
+/// How long a change of metadata may wait for a majority, and its attempts after write conflicts.
+inline constexpr Duration majority_wait = std::chrono::seconds(30);
+inline constexpr int conflict_attempts = 100;
+/// A shard leaves a critical section that the config servers asked for after so long by itself.
+inline constexpr Duration change_lease = std::chrono::seconds(30);
+/// How long one step of a DDL operation may take on a shard.
+inline constexpr Duration ddl_step = std::chrono::seconds(60);
+/// config.changelog and config.actionlog keep so many entries: older ones are dropped.
+inline constexpr std::size_t changelog_entries = 2000;
+
 /// Attempts to reach a set's primary by one call, and how long one discovery may take.
 inline constexpr int primary_attempts = 8;
 inline constexpr Duration discovery = std::chrono::seconds(20);

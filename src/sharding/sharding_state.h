@@ -12,11 +12,13 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "async/event.h"
 #include "routing/ownership.h"
 #include "routing/targeting.h"
 #include "sharding/routing_cache.h"
+#include "sharding/shard_registry.h"
 
 namespace tessera::sharding {
 
@@ -32,21 +34,22 @@ struct ShardIdentity {
 struct ReceivedVersions {
     std::optional<routing::ShardVersion> shard;
     std::optional<routing::DatabaseVersion> database;
+    bool is_empty() const { return !shard && !database; }
 };
 
-/// How a request sees a collection, fixed when it begins. Keeps its ranges from being deleted until
-/// it goes (in_use counts them for the range deleter).
+/// How a request sees a collection, fixed when it begins. Keeps its ranges from being deleted, and
+/// a critical section from beginning under a write, until it goes.
 struct CollectionPlacement {
     routing::ChunkMap::Pointer chunks;  // Null: unsharded, or a request without versions.
+    bool is_filtered = false;           // The request came through a router: orphans are hidden.
     std::shared_ptr<void> in_use;
 };
 
 class ShardingState {
 public:
-    ShardingState(async::Clock& clock, RoutingCache& cache);
+    ShardingState(async::Clock& clock, RoutingCache& cache) : clock_(clock), cache_(cache) {}
 
-    /// Set once by addShard or from disk at start-up; ManualInterventionRequired on another
-    /// cluster.
+    /// Set once by addShard or from disk; ManualInterventionRequired on another cluster.
     Status set_identity(ShardIdentity identity);
     std::optional<ShardIdentity> identity() const;
 
@@ -56,33 +59,57 @@ public:
     Result<CollectionPlacement> check(const std::string& ns,
                                       const ReceivedVersions& received,
                                       Access access);
-    /// After a refusal: refreshes from the config servers and waits for a critical section to end.
+    /// After a refusal: waits for a critical section to end, then learns what the config servers
+    /// say.
     async::Task<void> recover(std::string ns, Error error, Instant deadline);
+    /// Reads placement anew from the config servers and takes it over.
+    async::Task<Status> refresh(std::string ns, Instant deadline);
 
-    enum class Section { writes, reads_too };
-    /// Begins, deepens and ends a critical section of a namespace.
-    Status enter_critical_section(const std::string& ns, Section section);
+    enum class Section { none, writes, reads_too };
+    /// Begins or deepens a critical section of a namespace. `until`: ends by itself then.
+    void enter_critical_section(const std::string& ns, Section section, Instant until);
     void leave_critical_section(const std::string& ns);
     bool is_in_critical_section(const std::string& ns) const;
+    /// Waits until no write that began before the section still runs. Fails at the deadline.
+    async::Task<Status> drain_writes(std::string ns, Instant deadline);
 
-    /// What is known now; the cache's refreshes come here.
+    /// What is known now; null when unsharded or not known.
     routing::ChunkMap::Pointer known(const std::string& ns) const;
-    void install(const std::string& ns, routing::ChunkMap::Pointer chunks);
     /// Whether a request still uses a map in which this shard owned part of the range.
     bool is_range_in_use(const std::string& ns, const routing::Range& range) const;
-    async::Notification& changed() { return changed_; }
 
-    // After step-up and rollback: what is known is asked for again.
+    /// What is known is asked for again.
+    void forget(const std::string& ns);
+    void forget_database(const std::string& db);
     void forget_all();
+    /// While set, every request with versions is refused: a new primary has not yet read which
+    /// migrations it inherits.
+    void set_recovering(bool is_recovering);
 
 private:
-    struct Collection;
+    struct InUse;
+    struct Collection {
+        bool is_known = false;
+        routing::ChunkMap::Pointer chunks;
+        Section section = Section::none;
+        Instant section_until = async::no_deadline;
+        std::vector<std::weak_ptr<InUse>> in_use;
+        std::size_t prune_at = 64;
+    };
+    Status check_database(const std::string& ns, const ReceivedVersions& received) const;
+    Status check_collection(const std::string& ns,
+                            const ReceivedVersions& received,
+                            const Collection& collection) const;
+    bool is_blocked(const Collection& collection, Access access) const;
+    static std::shared_ptr<void> use(Collection& collection, Access access);
+
     async::Clock& clock_;
     RoutingCache& cache_;
     async::Notification changed_;
     mutable std::mutex mutex_;  // Guards what follows.
     std::optional<ShardIdentity> identity_;
-    std::map<std::string, std::shared_ptr<Collection>> collections_;  // Shared with requests.
+    bool is_recovering_ = false;
+    std::map<std::string, Collection> collections_;
     std::map<std::string, routing::DatabaseEntry> databases_;
 };
 

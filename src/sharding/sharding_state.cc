@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/sharding_state.h"
+
+#include <algorithm>
+
+#include "bson/builder.h"
+#include "sharding/limits.h"
+
+namespace tessera::sharding {
+namespace {
+
+std::string database_of(const std::string& ns) { return ns.substr(0, ns.find('.')); }
+
+}  // namespace
+
+Result<ShardIdentity> ShardIdentity::parse(bson::View document) {
+    ShardIdentity result;
+    const bson::Value name = document["shardName"];
+    const bson::Value cluster = document["clusterId"];
+    const bson::Value address = document["configsvrConnectionString"];
+    if (!name.is_string() || cluster.type() != bson::Type::object_id || !address.is_string())
+        return Error(ErrorCode::no_such_key, "a shardIdentity document lacks its fields");
+    result.name = name.as_string();
+    result.cluster = cluster.as_object_id();
+    TRY(result.config_servers, SetAddress::parse(address.as_string()));
+    return result;
+}
+
+bson::Document ShardIdentity::to_document() const {
+    return bson::make("_id", "shardIdentity", "shardName", name, "clusterId", cluster,
+                      "configsvrConnectionString", config_servers.to_string());
+}
+
+// One request that uses a collection.
+struct ShardingState::InUse {
+    routing::ChunkMap::Pointer chunks;
+    bool is_write = false;
+};
+
+Status ShardingState::set_identity(ShardIdentity identity) {
+    const std::lock_guard lock(mutex_);
+    if (identity_ &&
+        (identity_->cluster != identity.cluster || identity_->name != identity.name))
+        return Error(ErrorCode::manual_intervention_required,
+                     "this shard already belongs to another cluster, as " + identity_->name);
+    identity_ = std::move(identity);
+    return {};
+}
+
+std::optional<ShardIdentity> ShardingState::identity() const {
+    const std::lock_guard lock(mutex_);
+    return identity_;
+}
+
+bool ShardingState::is_blocked(const Collection& collection, Access access) const {
+    if (collection.section == Section::none || clock_.now() >= collection.section_until)
+        return false;
+    return access == Access::write || collection.section == Section::reads_too;
+}
+
+Status ShardingState::check_database(const std::string& ns,
+                                     const ReceivedVersions& received) const {
+    if (!received.database) return {};
+    routing::StaleDatabaseInfo info;
+    info.db = database_of(ns);
+    info.received = *received.database;
+    const auto known = databases_.find(info.db);
+    if (known != databases_.end()) info.wanted = known->second.version;
+    if (known == databases_.end())
+        return info.to_error("the version of database " + info.db + " is not known here yet");
+    if (*info.wanted != info.received || known->second.primary != identity_->name)
+        return info.to_error("version mismatch for database " + info.db);
+    return {};
+}
+
+Status ShardingState::check_collection(const std::string& ns,
+                                       const ReceivedVersions& received,
+                                       const Collection& collection) const {
+    if (!received.shard) return {};
+    routing::StaleConfigInfo info;
+    info.ns = ns;
+    info.received = *received.shard;
+    info.shard = identity_->name;
+    if (!collection.is_known)
+        return info.to_error("the placement of " + ns + " is not known here yet");
+    if (received.shard->is_ignored()) return {};
+    info.wanted = collection.chunks
+                      ? routing::ShardVersion(collection.chunks->version_of(identity_->name))
+                      : routing::ShardVersion::unsharded();
+    if (!routing::is_compatible(info.received, *info.wanted))
+        return info.to_error("version mismatch detected for " + ns);
+    return {};
+}
+
+std::shared_ptr<void> ShardingState::use(Collection& collection, Access access) {
+    auto& uses = collection.in_use;
+    if (uses.size() >= collection.prune_at) {
+        std::erase_if(uses, [](const auto& each) { return each.expired(); });
+        collection.prune_at = std::max<std::size_t>(64, uses.size() * 2);
+    }
+    auto token = std::make_shared<InUse>();
+    token->chunks = collection.chunks;
+    token->is_write = access == Access::write;
+    uses.push_back(token);
+    return token;
+}
+
+Result<CollectionPlacement> ShardingState::check(const std::string& ns,
+                                                 const ReceivedVersions& received,
+                                                 Access access) {
+    const std::lock_guard lock(mutex_);
+    CollectionPlacement placement;
+    Collection& collection = collections_[ns];
+    if (received.is_empty()) {
+        // Straight from a client or from inside: sees everything; its writes are counted, so that a
+        // critical section does not begin under them.
+        placement.chunks = collection.is_known ? collection.chunks : nullptr;
+        placement.in_use = use(collection, access);
+        return placement;
+    }
+    if (!identity_)
+        return Error(ErrorCode::sharding_state_not_initialized,
+                     "Cannot accept sharding commands if sharding state has not been initialized "
+                     "with a shardIdentity document");
+    if (is_recovering_ || is_blocked(collection, access)) {
+        routing::StaleConfigInfo info;
+        info.ns = ns;
+        if (received.shard) info.received = *received.shard;
+        info.shard = identity_->name;
+        return info.to_error("migration commit in progress for " + ns);
+    }
+    TRY_OK(check_database(ns, received));
+    TRY_OK(check_collection(ns, received, collection));
+    placement.chunks = collection.chunks;
+    placement.is_filtered = received.shard.has_value();
+    placement.in_use = use(collection, access);
+    return placement;
+}
+
+async::Task<Status> ShardingState::refresh(std::string ns, Instant deadline) {
+    const std::string db = database_of(ns);
+    routing::RefreshRequest request;
+    request.collection = ns;
+    request.database = db;
+    cache_.mark_stale(request);
+    auto info = co_await cache_.get(ns, deadline);
+    if (!info && info.error().code() != ErrorCode::namespace_not_found)
+        co_return std::move(info).error();
+    const std::lock_guard lock(mutex_);
+    Collection& collection = collections_[ns];
+    if (!info) {
+        databases_.erase(db);
+        collection.is_known = false;
+        collection.chunks = nullptr;
+        co_return Status();
+    }
+    databases_[db] = info->database;
+    // Two refreshes may end out of order: a newer version is not replaced by an older one.
+    const bool is_older = collection.is_known && collection.chunks && info->chunks &&
+                          info->chunks->version().is_older_than(collection.chunks->version());
+    if (!is_older) collection.chunks = info->chunks;
+    collection.is_known = true;
+    co_return Status();
+}
+
+async::Task<void> ShardingState::recover(std::string ns, Error error, Instant deadline) {
+    if (error.code() == ErrorCode::sharding_state_not_initialized) co_return;
+    const Instant until = std::min(deadline, clock_.now() + limits::config_read);
+    for (;;) {
+        const auto ticket = changed_.ticket();
+        Instant section_until = until;
+        {
+            const std::lock_guard lock(mutex_);
+            if (!is_recovering_ && !is_blocked(collections_[ns], Access::read) &&
+                !is_blocked(collections_[ns], Access::write))
+                break;
+            section_until = std::min(until, collections_[ns].section_until);
+        }
+        const auto outcome = co_await changed_.wait(clock_, section_until, ticket);
+        if (outcome != async::Notification::Outcome::notified && clock_.now() >= until) co_return;
+    }
+    // The router may be the one that is behind: then nothing is to be learned.
+    if (const auto details = error.details(); !details.empty()) {
+        const bson::View fields(details.data());
+        if (error.code() == ErrorCode::stale_config) {
+            const auto info = routing::StaleConfigInfo::parse(fields);
+            if (info && info->wanted && info->received.version().is_older_than(
+                                            info->wanted->version()))
+                co_return;
+        } else if (error.code() == ErrorCode::stale_db_version) {
+            const auto info = routing::StaleDatabaseInfo::parse(fields);
+            if (info && info->wanted && info->received.is_older_than(*info->wanted)) co_return;
+        }
+    }
+    // What fails here shows in the router's next attempt.
+    [[maybe_unused]] const Status status = co_await refresh(ns, until);
+}
+
+void ShardingState::enter_critical_section(const std::string& ns, Section section, Instant until) {
+    const std::lock_guard lock(mutex_);
+    Collection& collection = collections_[ns];
+    collection.section = section;
+    collection.section_until = until;
+}
+
+void ShardingState::leave_critical_section(const std::string& ns) {
+    {
+        const std::lock_guard lock(mutex_);
+        Collection& collection = collections_[ns];
+        collection.section = Section::none;
+        collection.section_until = async::no_deadline;
+    }
+    changed_.notify();
+}
+
+bool ShardingState::is_in_critical_section(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = collections_.find(ns);
+    return at != collections_.end() && is_blocked(at->second, Access::write);
+}
+
+async::Task<Status> ShardingState::drain_writes(std::string ns, Instant deadline) {
+    for (;;) {
+        bool is_writing = false;
+        {
+            const std::lock_guard lock(mutex_);
+            for (const auto& each : collections_[ns].in_use)
+                if (const auto use = each.lock(); use && use->is_write) is_writing = true;
+        }
+        if (!is_writing) co_return Status();
+        if (clock_.now() >= deadline)
+            co_return Error(ErrorCode::exceeded_time_limit,
+                            "writes of " + ns + " did not end in time");
+        async::sleep_until wait(clock_, clock_.now() + limits::migration_poll_min);
+        co_await wait;
+    }
+}
+
+routing::ChunkMap::Pointer ShardingState::known(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = collections_.find(ns);
+    return at == collections_.end() || !at->second.is_known ? nullptr : at->second.chunks;
+}
+
+bool ShardingState::is_range_in_use(const std::string& ns, const routing::Range& range) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = collections_.find(ns);
+    if (at == collections_.end() || !identity_) return false;
+    for (const auto& each : at->second.in_use) {
+        const auto use = each.lock();
+        if (!use || !use->chunks) continue;
+        const auto& key = use->chunks->key();
+        const auto low = key.encode_bound(range.min);
+        const auto high = key.encode_bound(range.max);
+        if (!low || !high) continue;
+        const auto [first, last] = use->chunks->chunks_overlapping({*low, *high});
+        for (std::size_t i = first; i < last; ++i)
+            if (use->chunks->chunks()[i]->shard == identity_->name) return true;
+    }
+    return false;
+}
+
+void ShardingState::forget(const std::string& ns) {
+    cache_.forget(ns);
+    const std::lock_guard lock(mutex_);
+    Collection& collection = collections_[ns];
+    collection.is_known = false;
+    collection.chunks = nullptr;
+}
+
+void ShardingState::forget_database(const std::string& db) {
+    cache_.forget_database(db);
+    const std::lock_guard lock(mutex_);
+    databases_.erase(db);
+    for (auto& [ns, collection] : collections_) {
+        if (database_of(ns) != db) continue;
+        collection.is_known = false;
+        collection.chunks = nullptr;
+    }
+}
+
+void ShardingState::forget_all() {
+    cache_.forget_all();
+    {
+        const std::lock_guard lock(mutex_);
+        databases_.clear();
+        for (auto& [ns, collection] : collections_) {
+            collection.is_known = false;
+            collection.chunks = nullptr;
+            collection.section = Section::none;
+        }
+    }
+    changed_.notify();
+}
+
+void ShardingState::set_recovering(bool is_recovering) {
+    {
+        const std::lock_guard lock(mutex_);
+        is_recovering_ = is_recovering;
+    }
+    changed_.notify();
+}
+
+}  // namespace tessera::sharding
