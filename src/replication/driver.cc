@@ -294,12 +294,10 @@ void Replication::Driver::read_mail() {
         durable = std::exchange(mailbox_->durable, std::nullopt);
         mailbox_->is_posted = false;
     }
+    if (durable) is_flushing_ = false;
     if (is_sync_running_ || core_->state() == MemberState::rollback) return;
     if (applied) core_->applied(*applied, now());
-    if (durable) {
-        is_flushing_ = false;
-        core_->durable(*durable, now());
-    }
+    if (durable) core_->durable(*durable, now());
     pump();
     if (core_->last_durable().optime < core_->last_applied().optime) {
         // Waiters asked for a flush when they came; what they wait for may have become visible
