@@ -23,6 +23,10 @@ std::string open_config(const Options& options, std::uint64_t cache_bytes) {
     // Threads, statistics and the library's own tables sized for a dozen members on a laptop.
     config += "session_max=" + std::to_string(limits::transactions_max + 64) + ",";
     config += "eviction=(threads_min=1,threads_max=2),";
+    // A small cache may be dirtier than the library's 5 and 20 % before writers must evict: random
+    // updates over it would otherwise write a page each.
+    config += "eviction_dirty_target=40,eviction_dirty_trigger=75,";
+    config += "eviction_updates_target=20,eviction_updates_trigger=50,";
     config += "hash=(buckets=256,dhandle_buckets=256),session_scratch_max=256KB,";
     config +=
         "file_manager=(close_idle_time=600,close_scan_interval=30,close_handle_minimum=1000),";
@@ -81,7 +85,7 @@ std::uint64_t default_cache_bytes() {
             ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes)
             : 1024 * mebibyte;
     const std::uint64_t half = memory > 1024 * mebibyte ? (memory - 1024 * mebibyte) / 2 : 0;
-    return std::clamp<std::uint64_t>(half, 64 * mebibyte, 256 * mebibyte);
+    return std::clamp<std::uint64_t>(half, 256 * mebibyte, 1024 * mebibyte);
 }
 
 Result<std::unique_ptr<Engine>> open(const std::string& path, const Options& options) {
