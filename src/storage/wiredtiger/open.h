@@ -23,8 +23,8 @@ struct Options {
     std::string journal_compressor = "snappy";
 };
 
-/// Half of (memory - 1 GiB), as mongod takes, but at least 256 MiB and at most 1 GiB: a laptop holds
-/// a cluster, whose launcher gives each member less. --wiredTigerCacheSizeGB overrules it.
+/// Half of (memory - 1 GiB), as mongod takes, but at least 256 MiB and at most 1 GiB: a laptop
+/// holds a cluster, whose launcher gives each member less. --wiredTigerCacheSizeGB overrules it.
 std::uint64_t default_cache_bytes();
 
 /// Opens or makes the engine in `path`, which must exist. Recovers from a crash by itself: a
