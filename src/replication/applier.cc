@@ -23,7 +23,9 @@ bool is_command(const ParsedEntry& entry) {
     return entry.object.front().name != "applyOps";
 }
 
-bson::Document copy_of(bson::View view) { return bson::Document(view); }
+bson::Document copy_of(bson::View view) {
+    return bson::Document(view);
+}
 
 }  // namespace
 
@@ -94,11 +96,16 @@ Status Applier::try_group(Entries entries, ApplyMode mode, Oplog* oplog) {
 
 Status Applier::apply_one(Group& group, const ParsedEntry& entry, ApplyMode mode) {
     switch (entry.kind) {
-        case OpKind::no_op: break;
-        case OpKind::command: TRY_OK(apply_nested(group, entry, mode)); break;
+        case OpKind::no_op:
+            break;
+        case OpKind::command:
+            TRY_OK(apply_nested(group, entry, mode));
+            break;
         case OpKind::insert:
         case OpKind::update:
-        case OpKind::remove: TRY_OK(apply_crud(group, entry, mode)); break;
+        case OpKind::remove:
+            TRY_OK(apply_crud(group, entry, mode));
+            break;
     }
     if (!entry.session) return {};
     return keep_session(group, entry);
@@ -120,7 +127,8 @@ Status Applier::apply_crud(Group& group, const ParsedEntry& entry, ApplyMode mod
     catalog::Collection* const collection = collection_of(group, entry);
     if (collection == nullptr) {
         if (mode == ApplyMode::exact)
-            log::warning(log::Component::replication, 9000201,
+            log::warning(log::Component::replication,
+                         9000201,
                          "An oplog entry names a collection that is not here",
                          {{"ns", entry.ns.to_string()}, {"at", entry.optime.to_string()}});
         return {};
@@ -131,8 +139,10 @@ Status Applier::apply_crud(Group& group, const ParsedEntry& entry, ApplyMode mod
         case OpKind::insert:
             if (collection->options().is_capped) group.capped.insert(collection);
             return apply_insert(group, *collection, entry.object);
-        case OpKind::update: return apply_update(group, *collection, entry, mode);
-        default: return apply_remove(group, *collection, entry);
+        case OpKind::update:
+            return apply_update(group, *collection, entry, mode);
+        default:
+            return apply_remove(group, *collection, entry);
     }
 }
 
@@ -158,7 +168,8 @@ Status Applier::apply_update(Group& group,
         // A whole document is as good as an insert; a difference needs what it differs from.
         if (!entry.object.has("$v")) return apply_insert(group, collection, entry.object);
         if (mode == ApplyMode::exact)
-            log::warning(log::Component::replication, 9000202,
+            log::warning(log::Component::replication,
+                         9000202,
                          "An update's document is not here",
                          {{"ns", entry.ns.to_string()}, {"at", entry.optime.to_string()}});
         return {};
@@ -224,9 +235,13 @@ Status Applier::keep_image(Group& group, const ParsedEntry& entry, bool is_post,
     if (found == group.locks.end())
         found = group.locks.emplace(images_ns, catalog_.lock_shared(images_ns)).first;
     if (found->second.collection() == nullptr) return {};
-    return write_image(*group.transaction, *found->second, entry.session->id,
-                       entry.session->txn_number, entry.optime.timestamp,
-                       is_post ? "postImage" : "preImage", image);
+    return write_image(*group.transaction,
+                       *found->second,
+                       entry.session->id,
+                       entry.session->txn_number,
+                       entry.optime.timestamp,
+                       is_post ? "postImage" : "preImage",
+                       image);
 }
 
 }  // namespace tessera::replication

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Applies entries of the oplog to this member's data, in their order. Entries are written to the
-// oplog in the same storage transaction as their effect, each at its own timestamp, so a reader sees
-// a prefix of the log and a crash keeps one. Many entries share a transaction; a command has one of
-// its own. Synchronous; one thread at a time.
+// oplog in the same storage transaction as their effect, each at its own timestamp, so a reader
+// sees a prefix of the log and a crash keeps one. Many entries share a transaction; a command has
+// one of its own. Synchronous; one thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,8 @@ enum class ApplyMode {
 
 class Applier {
 public:
-    Applier(catalog::Catalog& catalog, storage::Engine& engine) : catalog_(catalog), engine_(engine) {}
+    Applier(catalog::Catalog& catalog, storage::Engine& engine)
+        : catalog_(catalog), engine_(engine) {}
 
     /// Applies `entries`. With `oplog` each is also written there, and readers see it from then on.
     Status apply(std::span<const bson::Document> entries, ApplyMode mode, Oplog* oplog);
@@ -49,7 +50,9 @@ private:
     Status apply_one(Group& group, const ParsedEntry& entry, ApplyMode mode);
     Status apply_crud(Group& group, const ParsedEntry& entry, ApplyMode mode);
     Status apply_insert(Group& group, catalog::Collection& collection, bson::View document);
-    Status apply_update(Group& group, catalog::Collection& collection, const ParsedEntry& entry,
+    Status apply_update(Group& group,
+                        catalog::Collection& collection,
+                        const ParsedEntry& entry,
                         ApplyMode mode);
     Status apply_remove(Group& group, catalog::Collection& collection, const ParsedEntry& entry);
     Status apply_nested(Group& group, const ParsedEntry& entry, ApplyMode mode);

@@ -24,8 +24,7 @@ bson::Document rest_of(bson::View object, std::string_view without = {}) {
 
 bool is_tolerated(std::string_view command, ErrorCode code) {
     if (code == ErrorCode::namespace_not_found) return command != "create";
-    if (code == ErrorCode::index_not_found)
-        return command == "dropIndexes" || command == "collMod";
+    if (code == ErrorCode::index_not_found) return command == "dropIndexes" || command == "collMod";
     if (code == ErrorCode::index_already_exists) return command == "createIndexes";
     if (code == ErrorCode::namespace_exists) return command == "renameCollection";
     return false;
@@ -57,7 +56,9 @@ Status Applier::apply_command(const ParsedEntry& entry, ApplyMode mode, Oplog* o
         const ErrorCode code = status.error().code();
         if (code == ErrorCode::write_conflict && attempt < limits::apply_attempts_max) continue;
         if (!is_tolerated(name, code)) return status;
-        log::debug(log::Component::replication, 9000203, "A command entry had nothing to do",
+        log::debug(log::Component::replication,
+                   9000203,
+                   "A command entry had nothing to do",
                    {{"command", name}, {"error", status.error()}});
         return only_log(entry, oplog);
     }
@@ -80,8 +81,7 @@ Result<std::unique_ptr<storage::Transaction>> Applier::begin(const ParsedEntry& 
                                                              Oplog* oplog) {
     TRY(auto transaction, engine_.begin());
     TRY_OK(transaction->set_timestamp(entry.optime.timestamp));
-    if (oplog != nullptr)
-        TRY_OK(oplog->write(*transaction, entry.optime, entry.whole.bytes()));
+    if (oplog != nullptr) TRY_OK(oplog->write(*transaction, entry.optime, entry.whole.bytes()));
     return transaction;
 }
 
@@ -93,8 +93,7 @@ Status Applier::only_log(const ParsedEntry& entry, Oplog* oplog) {
 
 Status Applier::run_create(const ParsedEntry& entry, ApplyMode mode, Oplog* oplog) {
     const Namespace ns{entry.ns.db, text_of(entry.object.front().value)};
-    if (!entry.uuid)
-        return Error(ErrorCode::oplog_operation_unsupported, "create without a UUID");
+    if (!entry.uuid) return Error(ErrorCode::oplog_operation_unsupported, "create without a UUID");
     if (catalog_.find(*entry.uuid) != nullptr) return only_log(entry, oplog);
     const catalog::CollectionLock lock = catalog_.lock_exclusive(ns);
     catalog::CatalogChange drop;
@@ -149,20 +148,18 @@ Status Applier::run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplo
     const catalog::CollectionLock two = catalog_.lock_exclusive(std::max(from, to));
     TRY(const auto transaction, begin(entry, oplog));
     catalog::RenameOptions options;
-    options.drop_target = uuid_of(entry.object["dropTarget"]).has_value() ||
-                          entry.object["dropTarget"].is_truthy();
-    TRY(auto change,
-        catalog_.rename(*transaction, from, to, options, entry.optime.timestamp));
+    options.drop_target =
+        uuid_of(entry.object["dropTarget"]).has_value() || entry.object["dropTarget"].is_truthy();
+    TRY(auto change, catalog_.rename(*transaction, from, to, options, entry.optime.timestamp));
     TRY_OK(transaction->commit());
     change.published();
     return {};
 }
 
 Status Applier::run_create_index(const ParsedEntry& entry, Oplog* oplog) {
-    const auto known = entry.uuid
-                           ? catalog_.find(*entry.uuid)
-                           : catalog_.find(Namespace{entry.ns.db,
-                                                     text_of(entry.object.front().value)});
+    const auto known =
+        entry.uuid ? catalog_.find(*entry.uuid)
+                   : catalog_.find(Namespace{entry.ns.db, text_of(entry.object.front().value)});
     if (known == nullptr) return gone(entry);
     const catalog::CollectionLock lock = catalog_.lock_exclusive(known->ns());
     if (!lock) return gone(entry);
@@ -177,27 +174,24 @@ Status Applier::run_create_index(const ParsedEntry& entry, Oplog* oplog) {
 }
 
 Status Applier::run_drop_index(const ParsedEntry& entry, Oplog* oplog) {
-    const auto known = entry.uuid
-                           ? catalog_.find(*entry.uuid)
-                           : catalog_.find(Namespace{entry.ns.db,
-                                                     text_of(entry.object.front().value)});
+    const auto known =
+        entry.uuid ? catalog_.find(*entry.uuid)
+                   : catalog_.find(Namespace{entry.ns.db, text_of(entry.object.front().value)});
     if (known == nullptr) return gone(entry);
     const catalog::CollectionLock lock = catalog_.lock_exclusive(known->ns());
     if (!lock) return gone(entry);
     TRY(const auto transaction, begin(entry, oplog));
     const std::string index = text_of(entry.object["index"]);
-    TRY(auto change,
-        catalog_.drop_index(*transaction, *lock, index, entry.optime.timestamp));
+    TRY(auto change, catalog_.drop_index(*transaction, *lock, index, entry.optime.timestamp));
     TRY_OK(transaction->commit());
     change.published();
     return {};
 }
 
 Status Applier::run_coll_mod(const ParsedEntry& entry, Oplog* oplog) {
-    const auto known = entry.uuid
-                           ? catalog_.find(*entry.uuid)
-                           : catalog_.find(Namespace{entry.ns.db,
-                                                     text_of(entry.object.front().value)});
+    const auto known =
+        entry.uuid ? catalog_.find(*entry.uuid)
+                   : catalog_.find(Namespace{entry.ns.db, text_of(entry.object.front().value)});
     if (known == nullptr) return gone(entry);
     const catalog::CollectionLock lock = catalog_.lock_exclusive(known->ns());
     if (!lock) return gone(entry);

@@ -13,7 +13,9 @@ namespace {
 
 const Namespace items{"shop", "items"};
 
-async::Task<void> write(TestMember& member, std::int32_t id, std::set<std::int32_t>& acknowledged,
+async::Task<void> write(TestMember& member,
+                        std::int32_t id,
+                        std::set<std::int32_t>& acknowledged,
                         Instant deadline) {
     const bson::Document document = bson::make("_id", id, "value", id);
     const auto at = member.insert(items, document);
@@ -33,9 +35,13 @@ void run(std::uint64_t seed) {
     std::int32_t next = 0;
     for (int round = 0; round < 60; ++round) {
         switch (random.below(6)) {
-            case 0: set.isolate(random.below(3)); break;
+            case 0:
+                set.isolate(random.below(3));
+                break;
             case 1:
-            case 2: set.heal(); break;
+            case 2:
+                set.heal();
+                break;
             case 3:
                 if (random.below(3) == 0 && set.primary() != nullptr) {
                     consensus::StepDownRequest request;
@@ -45,14 +51,15 @@ void run(std::uint64_t seed) {
                     (void)set.run(set.primary()->replication->step_down(request));
                 }
                 break;
-            default: break;
+            default:
+                break;
         }
         for (std::size_t i = 0; i < 3; ++i) {
             // Also one that believes to be primary and is cut off.
             if (!set[i].replication->is_writable_primary()) continue;
             for (int k = 0; k < 3; ++k)
-                async::spawn(set.executor, write(set[i], next++, acknowledged,
-                                                 set.clock.now() + 5s));
+                async::spawn(set.executor,
+                             write(set[i], next++, acknowledged, set.clock.now() + 5s));
         }
         const Instant until = set.clock.now() + std::chrono::milliseconds(random.below(1'500));
         set.wait([&] { return set.clock.now() >= until; }, until - set.clock.now());
@@ -62,7 +69,8 @@ void run(std::uint64_t seed) {
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }, 120s));
     EXPECT_GT(acknowledged.size(), 20U);
     for (std::size_t i = 0; i < 3; ++i) {
-        for (const std::int32_t id : acknowledged) EXPECT_TRUE(set[i].find(items, id)) << id;
+        for (const std::int32_t id : acknowledged)
+            EXPECT_TRUE(set[i].find(items, id)) << id;
         EXPECT_EQ(set[i].count(items), set[0].count(items));
         EXPECT_EQ(set[i].replication->state() == consensus::MemberState::primary ||
                       set[i].replication->state() == consensus::MemberState::secondary,
@@ -77,7 +85,8 @@ TEST(ReplicationChaos, AcknowledgedWritesAreOnEveryMember) {
     if (one != nullptr) return run(std::strtoull(one, nullptr, 10));
     const char* const many = std::getenv("TESSERA_SEEDS");
     const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 10;
-    for (std::uint64_t seed = 1; seed <= count && !testing::Test::HasFailure(); ++seed) run(seed);
+    for (std::uint64_t seed = 1; seed <= count && !testing::Test::HasFailure(); ++seed)
+        run(seed);
 }
 
 }  // namespace

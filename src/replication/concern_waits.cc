@@ -41,7 +41,8 @@ async::Task<Status> Replication::await_write_concern(OpTime at,
     if (!is_replica_set()) {
         const auto* number = std::get_if<int>(&concern.concern.w);
         if (number != nullptr && *number > 1)
-            co_return Error(ErrorCode::bad_value, "cannot use 'w' > 1 when a host is not replicated");
+            co_return Error(ErrorCode::bad_value,
+                            "cannot use 'w' > 1 when a host is not replicated");
         const bool waits = concern.concern.journal.value_or(concern.concern.is_majority());
         if (!waits) co_return Status();
         const auto wait = std::make_shared<JournalWait>();  // Shared with the flusher's callback.
@@ -65,8 +66,8 @@ async::Task<Status> Replication::await_write_concern(OpTime at,
                             "Primary stepped down while waiting for replication");
     }
     std::function<void()> flush = [this] { driver_->request_flush(); };
-    co_return co_await driver_->waiters.wait(at, std::move(concern), deadline,
-                                             std::move(cancellation), std::move(flush));
+    co_return co_await driver_->waiters.wait(
+        at, std::move(concern), deadline, std::move(cancellation), std::move(flush));
 }
 
 async::Task<Result<Timestamp>> Replication::await_read_concern(ReadConcern concern,
@@ -137,8 +138,8 @@ async::Task<Status> Replication::await_linearizable(Instant deadline,
     const bson::Document message = bson::make("msg", "linearizable read");
     CO_TRY(const OpTime at, write_noop(message));
     WriteConcern majority;
-    co_return co_await await_write_concern(at, std::move(majority), deadline,
-                                           std::move(cancellation));
+    co_return co_await await_write_concern(
+        at, std::move(majority), deadline, std::move(cancellation));
 }
 
 }  // namespace tessera::replication

@@ -71,8 +71,7 @@ Status parse_member_field(const bson::Element& field, MemberConfig& member) {
     } else if (name == "votes") {
         TRY(const std::int64_t votes, whole_number(field));
         if (votes != 0 && votes != 1)
-            return invalid("votes field value is " + std::to_string(votes) +
-                           " but must be 0 or 1");
+            return invalid("votes field value is " + std::to_string(votes) + " but must be 0 or 1");
         member.votes = static_cast<int>(votes);
     } else if (name == "secondaryDelaySecs" || name == "slaveDelay") {
         TRY(const std::int64_t seconds, whole_number(field));
@@ -85,15 +84,15 @@ Status parse_member_field(const bson::Element& field, MemberConfig& member) {
     } else if (name == "horizons") {
         TRY(member.horizons, texts(field));
     } else {
-        return invalid("BSON field 'MemberConfig." + std::string(name) +
-                       "' is an unknown field.");
+        return invalid("BSON field 'MemberConfig." + std::string(name) + "' is an unknown field.");
     }
     return {};
 }
 
 Result<MemberConfig> parse_member(bson::View document) {
     MemberConfig member;
-    for (const bson::Element& field : document) TRY_OK(parse_member_field(field, member));
+    for (const bson::Element& field : document)
+        TRY_OK(parse_member_field(field, member));
     for (const char* required : {"_id", "host"})
         if (!document.has(required))
             return invalid("BSON field 'MemberConfig." + std::string(required) +
@@ -104,8 +103,7 @@ Result<MemberConfig> parse_member(bson::View document) {
     return member;
 }
 
-Result<std::map<std::string, consensus::WriteConcernMode>> parse_modes(
-    const bson::Element& field) {
+Result<std::map<std::string, consensus::WriteConcernMode>> parse_modes(const bson::Element& field) {
     if (!field.value.is_object()) return wrong_type(field, "object");
     std::map<std::string, consensus::WriteConcernMode> modes;
     for (const bson::Element& mode : field.value.as_view()) {
@@ -132,22 +130,25 @@ Status parse_setting(const bson::Element& field, ConfigSettings& settings) {
         const bson::View defaults = field.value.as_view();
         const bson::Value w = defaults["w"];
         const bool is_default = (w.is_missing() || (w.is_number() && w.to_int64() == 1)) &&
-                                defaults["wtimeout"].to_int64() == 0 &&
-                                !defaults["j"].is_truthy();
+                                defaults["wtimeout"].to_int64() == 0 && !defaults["j"].is_truthy();
         if (!is_default)
-            return invalid("Failing reconfig since getLastErrorDefaults is set to something other "
-                           "than {w: 1, wtimeout: 0}; use setDefaultRWConcern instead");
+            return invalid(
+                "Failing reconfig since getLastErrorDefaults is set to something other "
+                "than {w: 1, wtimeout: 0}; use setDefaultRWConcern instead");
     } else if (name == "replicaSetId") {
         if (field.value.type() != bson::Type::object_id) return wrong_type(field, "objectId");
         settings.replica_set_id = field.value.as_object_id().bytes;
     } else {
         TRY(const std::int64_t number, whole_number(field));
         const std::chrono::milliseconds milliseconds(number);
-        if (name == "heartbeatIntervalMillis") settings.heartbeat_interval = milliseconds;
+        if (name == "heartbeatIntervalMillis")
+            settings.heartbeat_interval = milliseconds;
         else if (name == "heartbeatTimeoutSecs")
             settings.heartbeat_timeout = std::chrono::seconds(number);
-        else if (name == "electionTimeoutMillis") settings.election_timeout = milliseconds;
-        else if (name == "catchUpTimeoutMillis") settings.catch_up_timeout = milliseconds;
+        else if (name == "electionTimeoutMillis")
+            settings.election_timeout = milliseconds;
+        else if (name == "catchUpTimeoutMillis")
+            settings.catch_up_timeout = milliseconds;
         else if (name == "catchUpTakeoverDelayMillis")
             settings.catch_up_takeover_delay = milliseconds;
         else
@@ -184,8 +185,7 @@ Status parse_field(const bson::Element& field, ReplicaSetConfig& config) {
         for (const bson::Element& each : field.value.as_view())
             TRY_OK(parse_setting(each, config.settings));
     } else {
-        return invalid("BSON field 'ReplSetConfig." + std::string(name) +
-                       "' is an unknown field.");
+        return invalid("BSON field 'ReplSetConfig." + std::string(name) + "' is an unknown field.");
     }
     return {};
 }
@@ -197,16 +197,18 @@ void append_member(const MemberConfig& member, bson::Builder out) {
     if (member.newly_added) out.append("newlyAdded", true);
     {
         bson::Builder tags = out.object("tags");
-        for (const auto& [name, value] : member.tags) tags.append(name, value);
+        for (const auto& [name, value] : member.tags)
+            tags.append(name, value);
     }
     if (!member.horizons.empty()) {
         bson::Builder horizons = out.object("horizons");
-        for (const auto& [name, value] : member.horizons) horizons.append(name, value);
+        for (const auto& [name, value] : member.horizons)
+            horizons.append(name, value);
     }
-    out.append("secondaryDelaySecs",
-               std::int64_t{std::chrono::duration_cast<std::chrono::seconds>(
-                                member.secondary_delay)
-                                .count()});
+    out.append(
+        "secondaryDelaySecs",
+        std::int64_t{
+            std::chrono::duration_cast<std::chrono::seconds>(member.secondary_delay).count()});
     out.append("votes", member.votes);
 }
 
@@ -222,7 +224,8 @@ void append_settings(const ConfigSettings& settings, bson::Builder out) {
         bson::Builder modes = out.object("getLastErrorModes");
         for (const auto& [name, mode] : settings.write_concern_modes) {
             bson::Builder tags = modes.object(name);
-            for (const auto& [tag, count] : mode) tags.append(tag, count);
+            for (const auto& [tag, count] : mode)
+                tags.append(tag, count);
         }
     }
     out.object("getLastErrorDefaults").append("w", 1).append("wtimeout", 0);
@@ -252,11 +255,11 @@ bson::Document config_to_bson(const ReplicaSetConfig& config) {
     if (config.configsvr) out.append("configsvr", true);
     {
         auto members = out.array("members");
-        for (const MemberConfig& member : config.members) append_member(member, members.object());
+        for (const MemberConfig& member : config.members)
+            append_member(member, members.object());
     }
     out.append("protocolVersion", config.protocol_version);
-    out.append("writeConcernMajorityJournalDefault",
-               config.write_concern_majority_journal_default);
+    out.append("writeConcernMajorityJournalDefault", config.write_concern_majority_journal_default);
     append_settings(config.settings, out.object("settings"));
     return std::move(out).finish();
 }

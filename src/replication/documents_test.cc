@@ -15,8 +15,8 @@ bson::Document json(std::string_view text) {
 }
 
 TEST(ConfigDocuments, FillsInDefaultsAsObserved) {
-    const auto config = parse_config(
-        json(R"({"_id": "rsT", "members": [{"_id": 0, "host": "127.0.0.1:29201"}]})"));
+    const auto config =
+        parse_config(json(R"({"_id": "rsT", "members": [{"_id": 0, "host": "127.0.0.1:29201"}]})"));
     ASSERT_TRUE(config);
     const bson::Document expected = json(
         R"({"_id":"rsT","version":1,"term":-1,"members":[{"_id":0,"host":"127.0.0.1:29201",)"
@@ -45,8 +45,10 @@ TEST(ConfigDocuments, RoundTrip) {
 
 TEST(ConfigDocuments, RefusesWhatItDoesNotKnow) {
     for (const char* text :
-         {R"({"_id":"s","members":[],"nope":1})", R"({"members":[]})",
-          R"({"_id":"s","members":[{"_id":0}]})", R"({"_id":"s","members":[{"_id":0,"host":"a","x":1}]})",
+         {R"({"_id":"s","members":[],"nope":1})",
+          R"({"members":[]})",
+          R"({"_id":"s","members":[{"_id":0}]})",
+          R"({"_id":"s","members":[{"_id":0,"host":"a","x":1}]})",
           R"({"_id":"s","members":[{"_id":0,"host":"a","votes":2}]})",
           R"({"_id":"s","members":[],"settings":{"getLastErrorDefaults":{"w":2}}})"}) {
         const auto config = parse_config(json(text));
@@ -90,8 +92,8 @@ TEST(MessageDocuments, HeartbeatsRoundTrip) {
 }
 
 TEST(MessageDocuments, MetadataNamesMembersByTheirPlace) {
-    const auto config = parse_config(json(
-        R"({"_id":"s","members":[{"_id":7,"host":"a:1"},{"_id":3,"host":"b:2"}]})"));
+    const auto config = parse_config(
+        json(R"({"_id":"s","members":[{"_id":7,"host":"a:1"},{"_id":3,"host":"b:2"}]})"));
     ASSERT_TRUE(config);
     consensus::ReplMetadata metadata;
     metadata.term = 4;

@@ -59,7 +59,7 @@ bson::Uuid Replication::Driver::make_uuid() {
     return bson::make_uuid(uuid_random_);
 }
 
-// ---- The loop -----------------------------------------------------------------------------------
+// ---- The loop ---------------------------------------------------------------------------------
 
 void Replication::Driver::pump() {
     if (is_pumping_) {
@@ -77,8 +77,10 @@ void Replication::Driver::pump() {
 
 void Replication::Driver::carry_out(consensus::Output output) {
     if (output.save) save_ballot(*output.save);
-    for (const consensus::Envelope& envelope : output.send) send(envelope);
-    for (const RoleChange& change : output.roles) carry_out_role(change);
+    for (const consensus::Envelope& envelope : output.send)
+        send(envelope);
+    for (const RoleChange& change : output.roles)
+        carry_out_role(change);
     sync_writability();
     if (output.install_config) tasks_.spawn(install(std::move(*output.install_config)));
     if (output.step_down_result) {
@@ -131,7 +133,9 @@ void Replication::Driver::publish(bool topology_moved, bool progress) {
     }
     if (has_new_config) committed.notify();
     if (has_new_state) {
-        log::info(log::Component::replication, 21358, "Replica set state transition",
+        log::info(log::Component::replication,
+                  21358,
+                  "Replica set state transition",
                   {{"newState", consensus::to_string(state)}});
         pull_changed_.notify();
     }
@@ -159,7 +163,9 @@ void Replication::Driver::sync_writability() {
 void Replication::Driver::carry_out_role(const RoleChange& change) {
     switch (change.kind) {
         case RoleChange::Kind::elected:
-            log::info(log::Component::election, 21450, "Election succeeded, assuming primary role",
+            log::info(log::Component::election,
+                      21450,
+                      "Election succeeded, assuming primary role",
                       {{"term", change.term}});
             core_->note_election_timestamp(env_.logical_clock.make(1, wall()));
             return;
@@ -171,15 +177,19 @@ void Replication::Driver::carry_out_role(const RoleChange& change) {
         case RoleChange::Kind::write_new_term_entry:
             return write_new_term_entry(change.term);
         case RoleChange::Kind::writable:
-            log::info(log::Component::replication, 21331,
+            log::info(log::Component::replication,
+                      21331,
                       "Transition to primary complete; database writes are now permitted",
                       {{"term", change.term}});
             sync_writability();
             waiters.set_leading(change.term, Error(ErrorCode::unknown_error, ""));
-            for (RoleObserver* const observer : observers) observer->on_step_up(change.term);
+            for (RoleObserver* const observer : observers)
+                observer->on_step_up(change.term);
             return;
         case RoleChange::Kind::step_down:
-            log::info(log::Component::replication, 21340, "Stepping down",
+            log::info(log::Component::replication,
+                      21340,
+                      "Stepping down",
                       {{"term", change.term}, {"reason", change.reason}});
             draining_.reset();
             sync_writability();
@@ -187,7 +197,8 @@ void Replication::Driver::carry_out_role(const RoleChange& change) {
             waiters.set_leading(std::nullopt,
                                 Error(ErrorCode::primary_stepped_down,
                                       "Primary stepped down while waiting for replication"));
-            for (RoleObserver* const observer : observers) observer->on_step_down();
+            for (RoleObserver* const observer : observers)
+                observer->on_step_down();
             return;
     }
 }
@@ -241,7 +252,7 @@ void Replication::Driver::arm_timer() {
     });
 }
 
-// ---- Growth and durability ----------------------------------------------------------------------
+// ---- Growth and durability --------------------------------------------------------------------
 
 // Any thread.
 void Replication::Driver::post_mail(const std::shared_ptr<Mailbox>& mailbox) {
@@ -270,8 +281,7 @@ void Replication::Driver::request_flush() {
     if (oplog == nullptr) return;
     const OpTime at = oplog->visible();
     if (at.is_null()) return;
-    const consensus::OpTimeAndWall durable{at,
-                                           is_writable_.load() ? wall() : applier_.last_wall()};
+    const consensus::OpTimeAndWall durable{at, is_writable_.load() ? wall() : applier_.last_wall()};
     env_.flusher.when_durable([mailbox = mailbox_, durable](const Status& status) {
         if (!status) return;
         bool posts = false;
@@ -345,7 +355,8 @@ void Replication::Driver::save_ballot(const consensus::Ballot& ballot) {
 
 // What was agreed upon cannot be done here. Others go on without this member.
 void Replication::Driver::fatal(const Error& error) {
-    log::error(log::Component::replication, 9000210,
+    log::error(log::Component::replication,
+               9000210,
                "Replication cannot go on here; this member stays in RECOVERING",
                {{"error", error}});
     is_broken_ = true;

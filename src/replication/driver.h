@@ -47,7 +47,7 @@ public:
     explicit Driver(Replication& owner);
     ~Driver();
 
-    // ---- From any thread -----------------------------------------------------------------------
+    // ---- From any thread ----------------------------------------------------------------------
     MemberView view() const;
     consensus::MemberState state() const { return state_.load(); }
     OpTime commit_point() const;
@@ -57,13 +57,14 @@ public:
     void request_flush();
     void observe_term(Term term);
 
-    // ---- On the starting thread -------------------------------------------------------------------
+    // ---- On the starting thread ---------------------------------------------------------------
     Status start();
 
-    // ---- On the control executor -----------------------------------------------------------------
+    // ---- On the control executor --------------------------------------------------------------
     async::Task<void> shutdown(Duration quiesce);
     async::Task<Result<bson::Document>> initiate(bson::Document document);
-    async::Task<Result<bson::Document>> reconfig(bson::Document document, bool force,
+    async::Task<Result<bson::Document>> reconfig(bson::Document document,
+                                                 bool force,
                                                  Instant deadline);
     async::Task<Status> step_down(consensus::StepDownRequest request);
     Status step_up(bool skip_dry_run);
@@ -150,13 +151,16 @@ private:
     // Messages.
     void send(const consensus::Envelope& envelope);
     async::Task<void> send_request(consensus::Envelope envelope);
-    std::optional<consensus::MemberId> self_by_name(const consensus::ReplicaSetConfig& config) const;
+    std::optional<consensus::MemberId> self_by_name(
+        const consensus::ReplicaSetConfig& config) const;
     async::Task<std::optional<consensus::MemberId>> find_self(consensus::ReplicaSetConfig config);
     async::Task<void> install(consensus::ReplicaSetConfig config);
-    async::Task<Result<bson::Document>> call(HostAndPort target, bson::Document command,
+    async::Task<Result<bson::Document>> call(HostAndPort target,
+                                             bson::Document command,
                                              Duration timeout);
     async::Task<Status> check_quorum(const consensus::ReplicaSetConfig& config,
-                                     consensus::MemberId self, bool is_initiate);
+                                     consensus::MemberId self,
+                                     bool is_initiate);
     async::Task<void> check_member(HostAndPort host, bson::Document command, Status& outcome);
     Result<consensus::ReplicaSetConfig> default_config() const;
     Status write_initial_state(const consensus::ReplicaSetConfig& config);
@@ -242,7 +246,7 @@ private:
     bool is_pull_running_ = false;
     bool is_sync_running_ = false;
     std::optional<Term> draining_;  // From the end of catch-up until this member steps down.
-    bool is_broken_ = false;  // An entry could not be applied: this member can go no further.
+    bool is_broken_ = false;        // An entry could not be applied: this member can go no further.
     bool is_applying_ = false;
     async::Notification pull_changed_;
     std::deque<Fetched> buffer_;

@@ -13,7 +13,7 @@ namespace tessera::replication {
 using consensus::MemberState;
 using consensus::ReplicaSetConfig;
 
-// ---- replSetInitiate ----------------------------------------------------------------------------------
+// ---- replSetInitiate --------------------------------------------------------------------------
 
 Result<ReplicaSetConfig> Replication::Driver::default_config() const {
     ReplicaSetConfig config;
@@ -61,7 +61,9 @@ async::Task<Result<bson::Document>> Replication::Driver::initiate(bson::Document
     core_->initiated(config, self, now());
     set_mode_by_data();
     pump();
-    log::info(log::Component::replication, 21356, "replSetInitiate done",
+    log::info(log::Component::replication,
+              21356,
+              "replSetInitiate done",
               {{"members", static_cast<std::int64_t>(config.members.size())}});
     co_return bson::Document();
 }
@@ -126,28 +128,32 @@ async::Task<Status> Replication::Driver::check_quorum(const ReplicaSetConfig& co
             outcomes[i].error().code() == ErrorCode::inconsistent_replica_set_names)
             has_mismatch = true;
         if (!failures.empty()) failures += ", ";
-        failures += config.members[i].host.to_string() + " failed with " +
-                    outcomes[i].error().reason();
+        failures +=
+            config.members[i].host.to_string() + " failed with " + outcomes[i].error().reason();
     }
     if (failures.empty()) co_return Status();
     if (is_initiate) {
         if (has_mismatch)
             co_return Error(ErrorCode::invalid_replica_set_config,
                             "replSetInitiate quorum check failed because not all proposed set "
-                            "members responded affirmatively: " + failures);
+                            "members responded affirmatively: " +
+                                failures);
         co_return Error(ErrorCode::node_not_found,
                         "replSetInitiate quorum check failed because not all proposed set members "
-                        "responded affirmatively: " + failures);
+                        "responded affirmatively: " +
+                            failures);
     }
     if (voters >= config.majority_vote_count()) co_return Status();
     co_return Error(ErrorCode::node_not_found,
                     "Quorum check failed because not enough voting nodes responded; required " +
                         std::to_string(config.majority_vote_count()) + " but only the following " +
-                        std::to_string(voters) + " voting nodes responded; the following nodes did "
-                        "not respond affirmatively: " + failures);
+                        std::to_string(voters) +
+                        " voting nodes responded; the following nodes did "
+                        "not respond affirmatively: " +
+                        failures);
 }
 
-// ---- replSetReconfig ----------------------------------------------------------------------------------
+// ---- replSetReconfig --------------------------------------------------------------------------
 
 async::Task<Result<bson::Document>> Replication::Driver::reconfig(bson::Document document,
                                                                   bool force,
@@ -159,8 +165,7 @@ async::Task<Result<bson::Document>> Replication::Driver::reconfig(bson::Document
                         "Safe reconfig is only allowed on a writable PRIMARY. Current state " +
                             std::string(consensus::to_string(core_->state())));
     auto parsed = parse_config(document);
-    if (!parsed)
-        co_return parsed.error().with_prefix("New config is invalid :: caused by :: ");
+    if (!parsed) co_return parsed.error().with_prefix("New config is invalid :: caused by :: ");
     ReplicaSetConfig proposed = std::move(*parsed);
     if (!proposed.settings.replica_set_id)
         proposed.settings.replica_set_id = core_->config()->settings.replica_set_id;
@@ -202,7 +207,7 @@ async::Task<Result<bson::Document>> Replication::Driver::reconfig(bson::Document
     co_return bson::Document();
 }
 
-// ---- Leading and not leading -----------------------------------------------------------------------
+// ---- Leading and not leading ------------------------------------------------------------------
 
 async::Task<Status> Replication::Driver::step_down(consensus::StepDownRequest request) {
     step_down_result_.reset();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Messages out and in, and the question which member of a configuration this process is.
-#include <unistd.h>
-
 #include <array>
+
+#include <unistd.h>
 
 #include "base/log.h"
 #include "replication/driver.h"
@@ -19,9 +19,12 @@ namespace {
 RequestFailure failure_of(ErrorCode code) {
     switch (code) {
         case ErrorCode::host_unreachable:
-        case ErrorCode::host_not_found: return RequestFailure::refused;
-        case ErrorCode::network_interface_exceeded_time_limit: return RequestFailure::timed_out;
-        default: return RequestFailure::broken;
+        case ErrorCode::host_not_found:
+            return RequestFailure::refused;
+        case ErrorCode::network_interface_exceeded_time_limit:
+            return RequestFailure::timed_out;
+        default:
+            return RequestFailure::broken;
     }
 }
 
@@ -40,7 +43,7 @@ std::string own_host_name() {
 
 }  // namespace
 
-// ---- Out ------------------------------------------------------------------------------------------
+// ---- Out --------------------------------------------------------------------------------------
 
 void Replication::Driver::send(const Envelope& envelope) {
     if (!is_reply(envelope.message)) {
@@ -70,8 +73,8 @@ async::Task<void> Replication::Driver::send_request(Envelope envelope) {
     auto answered = co_await call(envelope.peer, std::move(command), timeout);
     if (is_stopping_) co_return;
     if (!answered) {
-        core_->request_failed(envelope.id, failure_of(answered.error().code()),
-                              answered.error().reason(), now());
+        core_->request_failed(
+            envelope.id, failure_of(answered.error().code()), answered.error().reason(), now());
         pump();
         co_return;
     }
@@ -84,7 +87,7 @@ async::Task<void> Replication::Driver::send_request(Envelope envelope) {
     pump();
 }
 
-// ---- In ---------------------------------------------------------------------------------------------
+// ---- In ---------------------------------------------------------------------------------------
 
 async::Task<Result<bson::Document>> Replication::Driver::answer(HostAndPort from,
                                                                 consensus::Message request) {
@@ -126,7 +129,7 @@ void Replication::Driver::observe_term(Term term) {
     });
 }
 
-// ---- Who we are -------------------------------------------------------------------------------------
+// ---- Who we are -------------------------------------------------------------------------------
 
 std::optional<consensus::MemberId> Replication::Driver::self_by_name(
     const consensus::ReplicaSetConfig& config) const {
@@ -176,7 +179,9 @@ async::Task<void> Replication::Driver::install(consensus::ReplicaSetConfig confi
         co_return;
     }
     if (is_stopping_) co_return;
-    log::info(log::Component::replication, 21392, "New replica set config in use",
+    log::info(log::Component::replication,
+              21392,
+              "New replica set config in use",
               {{"version", config.version}, {"term", config.term}});
     // The same configuration again, when only who we are has become known.
     const bool is_same = core_->config() && *core_->config() == config;

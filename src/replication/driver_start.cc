@@ -82,7 +82,9 @@ Status Replication::Driver::replay(Timestamp after, OpTime upto) {
         count += batch.size();
     }
     if (count > 0)
-        log::info(log::Component::recovery, 21536, "Completed oplog application for recovery",
+        log::info(log::Component::recovery,
+                  21536,
+                  "Completed oplog application for recovery",
                   {{"numOpsApplied", count}, {"after", after.to_string()}});
     return {};
 }
@@ -146,15 +148,17 @@ async::Task<void> Replication::Driver::truncate_periodically() {
         async::resume_on back(env_.control);
         co_await back;
         if (!status)
-            log::warning(log::Component::replication, 9000211, "The oplog could not be shortened",
+            log::warning(log::Component::replication,
+                         9000211,
+                         "The oplog could not be shortened",
                          {{"error", status.error()}});
     }
 }
 
 // Removes the oldest entries, but none that a recovery would need. On a worker.
 Status Replication::Driver::truncate_oplog() {
-    const Timestamp needed = env_.engine.is_durable() ? env_.engine.last_checkpoint()
-                                                      : env_.engine.stable();
+    const Timestamp needed =
+        env_.engine.is_durable() ? env_.engine.last_checkpoint() : env_.engine.stable();
     std::int64_t excess = oplog_collection_->data_size() - options_.oplog_bytes_max;
     std::int64_t bytes = 0;
     std::int64_t count = 0;
@@ -192,8 +196,8 @@ async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
         pump();
     }
     is_stopping_ = true;
-    waiters.set_leading(std::nullopt, Error(ErrorCode::interrupted_at_shutdown,
-                                            "interrupted at shutdown"));
+    waiters.set_leading(std::nullopt,
+                        Error(ErrorCode::interrupted_at_shutdown, "interrupted at shutdown"));
     stopping_.cancel();
     if (fetching_) fetching_->cancel();
     stop_.notify();
@@ -201,13 +205,16 @@ async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
     step_down_ended_.notify();
     committed.notify();
     topology_changed.notify();
-    for (const auto& [id, inbound] : inbound_) inbound->arrived.notify();
+    for (const auto& [id, inbound] : inbound_)
+        inbound->arrived.notify();
     co_await tasks_.join();
     mailbox_->driver = nullptr;
     if (timer_due_ != Instant::max()) env_.clock.cancel_timer(timer_);
     timer_due_ = Instant::max();
     if (const auto status = co_await flushed(); !status)
-        log::error(log::Component::replication, 9000212, "The journal could not be synced",
+        log::error(log::Component::replication,
+                   9000212,
+                   "The journal could not be synced",
                    {{"error", status.error()}});
 }
 

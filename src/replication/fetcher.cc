@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pulling the oplog: one conversation with the sync source, a find and then getMores that wait there
-// for news. What has come is applied on a worker while the next batch is on its way.
+// Pulling the oplog: one conversation with the sync source, a find and then getMores that wait
+// there for news. What has come is applied on a worker while the next batch is on its way.
 #include "base/log.h"
 #include "consensus/limits.h"
 #include "replication/driver.h"
@@ -38,9 +38,12 @@ bool Replication::Driver::should_pull() const {
     if (!core_->config() || !core_->self() || oplog_->visible().is_null()) return false;
     switch (core_->state()) {
         case MemberState::secondary:
-        case MemberState::recovering: return true;
-        case MemberState::primary: return !core_->is_writable_primary();  // Catching up.
-        default: return false;
+        case MemberState::recovering:
+            return true;
+        case MemberState::primary:
+            return !core_->is_writable_primary();  // Catching up.
+        default:
+            return false;
     }
 }
 
@@ -72,7 +75,9 @@ async::Task<void> Replication::Driver::pull() {
             if (is_stopping_) break;
             const auto status = co_await roll_back(*source);
             if (!status && !is_stopping_) {
-                log::error(log::Component::rollback, 9000220, "The rollback failed",
+                log::error(log::Component::rollback,
+                           9000220,
+                           "The rollback failed",
                            {{"error", status.error()}});
                 core_->denylist_sync_source(source->host, now() + limits::denylist_period);
             }
@@ -85,8 +90,8 @@ async::Task<void> Replication::Driver::pull() {
         pull_changed_.notify();
         if (next != Next::choose_again || !should_pull()) continue;
         const auto again = pull_changed_.ticket();
-        co_await pull_changed_.wait(env_.clock, now() + consensus::limits::sync_source_retry / 10,
-                                    again, stopping_);
+        co_await pull_changed_.wait(
+            env_.clock, now() + consensus::limits::sync_source_retry / 10, again, stopping_);
     }
     fetching_.reset();
 }
@@ -101,28 +106,29 @@ async::Task<std::optional<Replication::Driver::Source>> Replication::Driver::ope
         host = core_->choose_sync_source(from, now());
         pump();
         if (host) break;
-        co_await pull_changed_.wait(env_.clock, now() + consensus::limits::sync_source_retry,
-                                    ticket, stopping_);
+        co_await pull_changed_.wait(
+            env_.clock, now() + consensus::limits::sync_source_retry, ticket, stopping_);
     }
     if (!host || is_stopping_) co_return std::nullopt;
     core_->set_sync_source(*host, now());
     pump();
     Source source;
     source.host = *host;
-    auto stream =
-        co_await env_.transport.open(*host, now() + limits::probe_timeout, *fetching_);
+    auto stream = co_await env_.transport.open(*host, now() + limits::probe_timeout, *fetching_);
     Status outcome = stream ? Status() : Status(stream.error());
     if (stream) {
         source.stream = std::move(*stream);
         bson::Document command = bson::make("replSetGetRBID", 1, "$db", "admin");
         auto reply = co_await ask(source, std::move(command), limits::probe_timeout);
-        if (reply) source.rollback_id = static_cast<std::int32_t>((*reply)["rbid"].to_int64());
-        else outcome = reply.error();
+        if (reply)
+            source.rollback_id = static_cast<std::int32_t>((*reply)["rbid"].to_int64());
+        else
+            outcome = reply.error();
     }
     if (outcome) {
         const bson::Document order = bson::make("$natural", 1);
-        bson::Document command = bson::make("find", "oplog.rs", "limit", 1, "sort", order.view(),
-                                            "$db", "local");
+        bson::Document command =
+            bson::make("find", "oplog.rs", "limit", 1, "sort", order.view(), "$db", "local");
         auto reply = co_await ask(source, std::move(command), limits::probe_timeout);
         if (!reply) {
             outcome = reply.error();
@@ -134,7 +140,9 @@ async::Task<std::optional<Replication::Driver::Source>> Replication::Driver::ope
     }
     if (outcome) co_return source;
     if (is_stopping_) co_return std::nullopt;
-    log::debug(log::Component::replication, 9000221, "A sync source did not answer",
+    log::debug(log::Component::replication,
+               9000221,
+               "A sync source did not answer",
                {{"host", host->to_string()}, {"error", outcome.error()}});
     if (!fetching_->is_cancelled())
         core_->denylist_sync_source(*host, now() + limits::denylist_period / 10);
@@ -204,7 +212,9 @@ async::Task<Replication::Driver::Next> Replication::Driver::follow(Source& sourc
         auto reply = co_await ask(source, std::move(command), slack);
         if (is_stopping_ || fetching_->is_cancelled()) co_return Next::stop;
         if (!reply) {
-            log::debug(log::Component::replication, 9000222, "A fetch failed",
+            log::debug(log::Component::replication,
+                       9000222,
+                       "A fetch failed",
                        {{"host", source.host.to_string()}, {"error", reply.error()}});
             co_return Next::choose_again;
         }
@@ -237,18 +247,21 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_first_batch(Sou
     facts.must_be_ahead = !metadata.is_primary && core_->state() == MemberState::secondary;
     source.cursor = (*reply)["cursor"].as_view()["id"].to_int64();
     switch (consensus::check_first_batch(facts)) {
-        case FirstBatch::proceed: co_return co_await take_batch(source, *reply, 1);
+        case FirstBatch::proceed:
+            co_return co_await take_batch(source, *reply, 1);
         case FirstBatch::choose_another:
             core_->denylist_sync_source(source.host, now() + limits::denylist_period / 10);
             co_return Next::choose_again;
         case FirstBatch::too_stale:
-            log::error(log::Component::replication, 9000223,
+            log::error(log::Component::replication,
+                       9000223,
                        "This member is too stale: its sync source's oplog begins after its own "
                        "ends",
                        {{"host", source.host.to_string()}});
             core_->denylist_sync_source(source.host, now() + limits::denylist_period * 6);
             co_return Next::choose_again;
-        case FirstBatch::roll_back: co_return Next::roll_back;
+        case FirstBatch::roll_back:
+            co_return Next::roll_back;
     }
     co_return Next::choose_again;
 }
@@ -263,9 +276,8 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_batch(Source& s
     if (!should_pull()) co_return Next::stop;
     Fetched fetched;
     OpTime last = last_fetched();
-    for (const bson::Element& element :
-         batch_of(reply, reply["cursor"].as_view().has("firstBatch") ? "firstBatch"
-                                                                      : "nextBatch")) {
+    for (const bson::Element& element : batch_of(
+             reply, reply["cursor"].as_view().has("firstBatch") ? "firstBatch" : "nextBatch")) {
         if (skip > 0) {
             --skip;
             continue;
@@ -274,7 +286,9 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_batch(Source& s
         bson::Document entry(element.value.as_view());
         const OpTime at = optime_in(entry);
         if (at.timestamp <= last.timestamp) {
-            log::error(log::Component::replication, 9000224, "The fetched oplog is out of order",
+            log::error(log::Component::replication,
+                       9000224,
+                       "The fetched oplog is out of order",
                        {{"at", at.to_string()}, {"after", last.to_string()}});
             core_->denylist_sync_source(source.host, now() + limits::denylist_period);
             co_return Next::choose_again;

@@ -57,14 +57,18 @@ async::Task<void> Replication::Driver::synchronize() {
         co_await pull_changed_.wait(env_.clock, async::no_deadline, ticket, stopping_);
     }
     for (int attempt = 1; !is_stopping_; ++attempt) {
-        log::info(log::Component::initial_sync, 21164, "Starting initial sync attempt",
+        log::info(log::Component::initial_sync,
+                  21164,
+                  "Starting initial sync attempt",
                   {{"initialSyncAttempt", attempt}});
         fetching_.emplace();
         const auto status = co_await attempt_sync();
         fetching_.reset();
         if (is_stopping_) break;
         if (status) break;
-        log::warning(log::Component::initial_sync, 21165, "Initial sync attempt failed",
+        log::warning(log::Component::initial_sync,
+                     21165,
+                     "Initial sync attempt failed",
                      {{"error", status.error()}});
         core_->set_sync_source({}, now());
         pump();
@@ -99,8 +103,8 @@ async::Task<Status> Replication::Driver::attempt_sync() {
     if (probe["rbid"].to_int64() != source->rollback_id)
         co_return Error(ErrorCode::initial_sync_failure, "the source rolled back meanwhile");
     const OpTime top = oplog_->visible();
-    const WallTime written = last["wall"].type() == bson::Type::date ? last["wall"].as_date()
-                                                                      : wall();
+    const WallTime written =
+        last["wall"].type() == bson::Type::date ? last["wall"].as_date() : wall();
     async::resume_on there(env_.workers);
     co_await there;
     auto finished = finish_sync(top, written);
@@ -110,7 +114,9 @@ async::Task<Status> Replication::Driver::attempt_sync() {
     CO_TRY_OK(co_await flushed());
     const consensus::OpTimeAndWall end{top, written};
     core_->reset_log(end, now());
-    log::info(log::Component::initial_sync, 21163, "Initial sync done",
+    log::info(log::Component::initial_sync,
+              21163,
+              "Initial sync done",
               {{"lastApplied", top.to_string()}});
     co_return Status();
 }
@@ -137,7 +143,8 @@ Status Replication::Driver::drop_all_data() {
         }
         TRY_OK(env_.catalog.reload_views(db));
     }
-    for (RoleObserver* const observer : observers) observer->on_rollback();
+    for (RoleObserver* const observer : observers)
+        observer->on_rollback();
     return {};
 }
 
@@ -162,7 +169,7 @@ async::Task<Result<bson::Document>> Replication::Driver::newest_of(Source& sourc
     co_return bson::Document(batch.front().value.as_view());
 }
 
-// ---- Cloning ------------------------------------------------------------------------------------------
+// ---- Cloning ----------------------------------------------------------------------------------
 
 async::Task<Status> Replication::Driver::clone(Source& source) {
     bson::Document command = bson::make("listDatabases", 1, "nameOnly", true, "$db", "admin");
@@ -213,8 +220,8 @@ async::Task<Status> Replication::Driver::clone_collection(Source& source,
         change.published();
     }
     const bson::Document order = bson::make("$natural", 1);
-    bson::Document command = bson::make("find", ns.collection, "hint", order.view(),
-                                        "noCursorTimeout", true, "$db", db);
+    bson::Document command =
+        bson::make("find", ns.collection, "hint", order.view(), "noCursorTimeout", true, "$db", db);
     while (true) {
         auto reply = co_await ask(source, std::move(command), clone_timeout);
         if (!reply) co_return reply.error();
@@ -253,8 +260,7 @@ Status Replication::Driver::store_cloned(const Namespace& ns, bson::View batch) 
             TRY(const auto found, lock->find_by_id(*transaction, document["_id"]));
             // A document that grew may be met twice in a scan.
             if (found) continue;
-            TRY([[maybe_unused]] const auto id,
-                lock->insert(*transaction, document, false, false));
+            TRY([[maybe_unused]] const auto id, lock->insert(*transaction, document, false, false));
         }
         TRY_OK(transaction->commit());
     }
@@ -275,21 +281,24 @@ Status Replication::Driver::build_indexes(const Namespace& ns, bson::View specs)
     return {};
 }
 
-// ---- Catching up ----------------------------------------------------------------------------------------
+// ---- Catching up ------------------------------------------------------------------------------
 
 // Applies the source's log from `begin`, which is only kept, through `end`.
 async::Task<Status> Replication::Driver::apply_until(Source& source, OpTime begin, OpTime end) {
     bson::Builder find;
     find.append("find", "oplog.rs");
-    find.object("filter").object("ts").append("$gte", begin.timestamp).append("$lte",
-                                                                              end.timestamp);
+    find.object("filter")
+        .object("ts")
+        .append("$gte", begin.timestamp)
+        .append("$lte", end.timestamp);
     find.append("$db", "local");
     bson::Document command = std::move(find).finish();
     bool is_first = true;
     while (oplog_->visible() < end) {
         CO_TRY(const bson::Document reply, co_await ask(source, std::move(command), clone_timeout));
         std::vector<bson::Document> entries;
-        for (const bson::Element& each : batch_in(reply)) entries.emplace_back(each.value.as_view());
+        for (const bson::Element& each : batch_in(reply))
+            entries.emplace_back(each.value.as_view());
         if (is_first && (entries.empty() || optime_in(entries.front()) != begin))
             co_return Error(ErrorCode::oplog_start_missing,
                             "the source's oplog no longer holds the clone's beginning");

@@ -14,7 +14,9 @@ constexpr std::string_view progress_name = "replset.minvalid";
 constexpr std::string_view sync_id_name = "replset.initialSyncId";
 constexpr std::string_view syncing_field = "doingInitialSync";
 
-Namespace local(std::string_view collection) { return {"local", std::string(collection)}; }
+Namespace local(std::string_view collection) {
+    return {"local", std::string(collection)};
+}
 
 }  // namespace
 
@@ -58,7 +60,8 @@ Status LocalState::write(std::string_view collection, bson::View document) {
             TRY(found, cursor->next());
         }
     }
-    for (const auto& [id, old] : before) TRY_OK(lock->remove(*transaction, id, old));
+    for (const auto& [id, old] : before)
+        TRY_OK(lock->remove(*transaction, id, old));
     TRY([[maybe_unused]] const auto id, lock->insert(*transaction, document, false));
     return transaction->commit();
 }
@@ -87,8 +90,13 @@ Result<consensus::Ballot> LocalState::ballot() const {
 
 Status LocalState::save_ballot(const consensus::Ballot& ballot, WallTime now) {
     return write(ballot_name,
-                 bson::make("_id", object_ids_.next(now), "term", ballot.term, "candidateIndex",
-                            std::int64_t{ballot.candidate_index}, "candidateId",
+                 bson::make("_id",
+                            object_ids_.next(now),
+                            "term",
+                            ballot.term,
+                            "candidateIndex",
+                            std::int64_t{ballot.candidate_index},
+                            "candidateId",
                             ballot.candidate_id));
 }
 

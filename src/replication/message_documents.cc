@@ -53,7 +53,9 @@ ConfigVersion config_version_of(bson::View document, const char* version, const 
     return result;
 }
 
-void append_on_admin(bson::Builder& out) { out.append("$db", "admin"); }
+void append_on_admin(bson::Builder& out) {
+    out.append("$db", "admin");
+}
 
 bson::Document heartbeat_command(const HeartbeatRequest& request) {
     bson::Builder out;
@@ -155,20 +157,24 @@ bson::Document request_to_bson(const Message& request, ConfigView config) {
     if (const auto* update = std::get_if<PositionUpdate>(&request))
         return position_command(*update, config);
     const auto* step_up = std::get_if<StepUpRequest>(&request);
-    return bson::make("replSetStepUp", 1, "skipDryRun",
-                      step_up != nullptr && step_up->skip_dry_run, "$db", "admin");
+    return bson::make("replSetStepUp",
+                      1,
+                      "skipDryRun",
+                      step_up != nullptr && step_up->skip_dry_run,
+                      "$db",
+                      "admin");
 }
 
 Result<bson::Document> reply_to_bson(const Message& reply, ConfigView config) {
     if (const auto* heartbeat = std::get_if<HeartbeatReply>(&reply)) {
         if (!heartbeat->error) return heartbeat_fields(*heartbeat, config);
         if (!heartbeat->mismatch) return *heartbeat->error;
-        return Error(heartbeat->error->code(), heartbeat->error->reason(),
+        return Error(heartbeat->error->code(),
+                     heartbeat->error->reason(),
                      std::string(bson::make("mismatch", true).bytes()));
     }
     if (const auto* vote = std::get_if<VoteReply>(&reply))
-        return bson::make("term", vote->term, "voteGranted", vote->granted, "reason",
-                          vote->reason);
+        return bson::make("term", vote->term, "voteGranted", vote->granted, "reason", vote->reason);
     if (const auto* step_up = std::get_if<StepUpReply>(&reply); step_up && step_up->error)
         return *step_up->error;
     if (const auto* position = std::get_if<PositionReply>(&reply))
@@ -198,10 +204,8 @@ Result<VoteRequest> parse_vote_request(bson::View document) {
     request.set_name = text_of(document["setName"]);
     request.dry_run = document["dryRun"].is_truthy();
     request.term = document["term"].to_int64();
-    request.candidate_index =
-        static_cast<std::int32_t>(number_or(document["candidateIndex"], -1));
-    request.candidate_id =
-        static_cast<MemberId>(number_or(document["candidateId"], no_member));
+    request.candidate_index = static_cast<std::int32_t>(number_or(document["candidateIndex"], -1));
+    request.candidate_id = static_cast<MemberId>(number_or(document["candidateId"], no_member));
     request.config = config_version_of(document, "configVersion", "configTerm");
     request.last_applied = optime_of(document["lastAppliedOpTime"]);
     return request;

@@ -35,16 +35,19 @@ Status Replication::start() {
     return driver_->start();
 }
 
-void Replication::add_observer(RoleObserver& observer) { driver_->observers.push_back(&observer); }
+void Replication::add_observer(RoleObserver& observer) {
+    driver_->observers.push_back(&observer);
+}
 
-// ---- To the control executor and back ------------------------------------------------------------
+// ---- To the control executor and back ---------------------------------------------------------
 
 namespace {
 
 /// Remembers where a coroutine came from, so that it can end there.
 class Visit {
 public:
-    explicit Visit(async::Executor& control) : home_(async::Executor::current()), control_(control) {}
+    explicit Visit(async::Executor& control)
+        : home_(async::Executor::current()), control_(control) {}
     async::resume_on there() { return async::resume_on(control_); }
     async::resume_on back() { return async::resume_on(home_ != nullptr ? *home_ : control_); }
 
@@ -190,7 +193,7 @@ async::Task<Result<bson::Document>> Replication::on_update_position(bson::Docume
     co_return result;
 }
 
-// ---- Gates ------------------------------------------------------------------------------------------
+// ---- Gates ------------------------------------------------------------------------------------
 
 Status Replication::check_writable(const Namespace& ns, bool speaks_hello) const {
     if (!is_replica_set() || ns.db == "local" || is_writable_primary()) return {};
@@ -207,25 +210,29 @@ Status Replication::check_readable(const Namespace& ns, const ReadAccess& access
                          : "not master or secondary; cannot currently read from this replSet "
                            "member");
     if (state == MemberState::primary || access.allows_secondary) return {};
-    return Error(ErrorCode::not_primary_no_secondary_ok,
-                 access.speaks_hello ? "not primary and secondaryOk=false"
-                                     : "not master and slaveOk=false");
+    return Error(
+        ErrorCode::not_primary_no_secondary_ok,
+        access.speaks_hello ? "not primary and secondaryOk=false" : "not master and slaveOk=false");
 }
 
 MemberState Replication::state() const {
     return is_replica_set() ? driver_->state() : MemberState::primary;
 }
 
-// ---- The oplog ---------------------------------------------------------------------------------------
+// ---- The oplog --------------------------------------------------------------------------------
 
-bson::Uuid Replication::make_uuid() { return driver_->make_uuid(); }
+bson::Uuid Replication::make_uuid() {
+    return driver_->make_uuid();
+}
 
 OpTime Replication::last_applied() const {
     Oplog* const log = oplog();
     return log != nullptr ? log->visible() : OpTime{};
 }
 
-OpTime Replication::commit_point() const { return driver_->commit_point(); }
+OpTime Replication::commit_point() const {
+    return driver_->commit_point();
+}
 
 Result<OpTime> Replication::write_noop(bson::View object) {
     if (!is_writable_primary()) return not_writable(true);
@@ -234,7 +241,7 @@ Result<OpTime> Replication::write_noop(bson::View object) {
     return unit.commit();
 }
 
-// ---- Shown -------------------------------------------------------------------------------------------
+// ---- Shown ------------------------------------------------------------------------------------
 
 consensus::TopologyView Replication::topology() const {
     MemberView view = driver_->view();
@@ -243,7 +250,9 @@ consensus::TopologyView Replication::topology() const {
     return std::move(view.topology);
 }
 
-async::Notification& Replication::topology_changed() { return driver_->topology_changed; }
+async::Notification& Replication::topology_changed() {
+    return driver_->topology_changed;
+}
 
 Result<bson::Document> Replication::config_document() const {
     const auto config = driver_->view().config;
@@ -252,9 +261,13 @@ Result<bson::Document> Replication::config_document() const {
     return config_to_bson(*config);
 }
 
-std::int32_t Replication::rollback_id() const { return driver_->rollback_id(); }
+std::int32_t Replication::rollback_id() const {
+    return driver_->rollback_id();
+}
 
-const std::string& Replication::instance_id() const { return driver_->instance_id; }
+const std::string& Replication::instance_id() const {
+    return driver_->instance_id;
+}
 
 void Replication::append_metadata(bson::Builder& reply,
                                   bool repl_data,
@@ -263,7 +276,9 @@ void Replication::append_metadata(bson::Builder& reply,
     const MemberView view = driver_->view();
     if (repl_data) append_repl_data(view.metadata, view.config.get(), reply);
     if (!oplog_query_data) return;
-    const consensus::OplogQueryMetadata query{view.commit_point, view.applied, rollback_id(),
+    const consensus::OplogQueryMetadata query{view.commit_point,
+                                              view.applied,
+                                              rollback_id(),
                                               view.metadata.primary_id,
                                               view.metadata.sync_source_id};
     append_oplog_query_data(query, view.config.get(), reply);

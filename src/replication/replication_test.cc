@@ -14,16 +14,17 @@ namespace {
 
 const Namespace items{"shop", "items"};
 
-WriteConcern majority() { return {}; }
+WriteConcern majority() {
+    return {};
+}
 
 bson::Document item(std::int32_t id, std::int32_t value) {
     return bson::make("_id", id, "value", value);
 }
 
 Status await(TestSet& set, TestMember& member, OpTime at, WriteConcern concern = majority()) {
-    return set.run(member.replication->await_write_concern(at, std::move(concern),
-                                                           async::no_deadline,
-                                                           async::Cancellation::none()));
+    return set.run(member.replication->await_write_concern(
+        at, std::move(concern), async::no_deadline, async::Cancellation::none()));
 }
 
 TEST(Replication, OneMemberSetElectsItselfAndAcknowledges) {
@@ -53,8 +54,10 @@ TEST(Replication, ThreeMembersReplicateEverything) {
     ASSERT_TRUE(set.initiate(3));
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
     TestMember& primary = *set.primary();
-    for (int i = 0; i < 20; ++i) ASSERT_TRUE(primary.insert(items, item(i, i)));
-    const bson::Document change = bson::from_json(R"({"$v": 2, "diff": {"u": {"value": 99}}})").value();
+    for (int i = 0; i < 20; ++i)
+        ASSERT_TRUE(primary.insert(items, item(i, i)));
+    const bson::Document change =
+        bson::from_json(R"({"$v": 2, "diff": {"u": {"value": 99}}})").value();
     ASSERT_TRUE(primary.update(items, 3, item(3, 99), change));
     const auto at = primary.remove(items, 4);
     ASSERT_TRUE(at);
@@ -68,7 +71,8 @@ TEST(Replication, ThreeMembersReplicateEverything) {
     }
     ASSERT_TRUE(primary.drop(items));
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
-    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(set[i].catalog->find(items), nullptr);
+    for (std::size_t i = 0; i < 3; ++i)
+        EXPECT_EQ(set[i].catalog->find(items), nullptr);
 }
 
 TEST(Replication, SessionsAreKnownOnSecondaries) {
@@ -97,7 +101,8 @@ TEST(Replication, AcknowledgedWritesSurviveThePrimary) {
         ASSERT_TRUE(at);
         ASSERT_TRUE(await(set, primary, *at));
         std::size_t index = 0;
-        while (&set[index] != &primary) ++index;
+        while (&set[index] != &primary)
+            ++index;
         set.kill(index);
         ASSERT_TRUE(set.wait([&] { return set.primary() != nullptr; }));
         EXPECT_TRUE(set.primary()->find(items, round));
@@ -110,7 +115,8 @@ TEST(Replication, WaitersFailWhenTheirPrimaryStepsDown) {
     ASSERT_TRUE(set.initiate(3));
     TestMember& primary = *set.primary();
     std::size_t index = 0;
-    while (&set[index] != &primary) ++index;
+    while (&set[index] != &primary)
+        ++index;
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
     set.isolate(index);
     const auto at = primary.insert(items, item(1, 1));
@@ -144,7 +150,8 @@ TEST(Replication, ADivergedMemberRollsBack) {
     ASSERT_TRUE(set.initiate(3));
     TestMember& old = *set.primary();
     std::size_t index = 0;
-    while (&set[index] != &old) ++index;
+    while (&set[index] != &old)
+        ++index;
     const auto kept = old.insert(items, item(1, 1));
     ASSERT_TRUE(kept);
     ASSERT_TRUE(await(set, old, *kept));
@@ -167,7 +174,8 @@ TEST(Replication, AMemberAddedGetsEverything) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));
     TestMember& primary = *set.primary();
-    for (int i = 0; i < 100; ++i) ASSERT_TRUE(primary.insert(items, item(i, i)));
+    for (int i = 0; i < 100; ++i)
+        ASSERT_TRUE(primary.insert(items, item(i, i)));
     TestMember& added = set.add();
     const auto present = primary.replication->config_document();
     ASSERT_TRUE(present);
@@ -177,14 +185,15 @@ TEST(Replication, AMemberAddedGetsEverything) {
             next.append("version", field.value.to_int64() + 1);
         } else if (field.name == "members") {
             auto list = next.array("members");
-            for (const bson::Element& each : field.value.as_view()) list.append(each.value.as_view());
+            for (const bson::Element& each : field.value.as_view())
+                list.append(each.value.as_view());
             list.object().append("_id", 3).append("host", added.host.to_string());
         } else {
             next.append(field);
         }
     }
-    const auto reply = set.run(primary.replication->reconfig(std::move(next).finish(), false,
-                                                             async::no_deadline));
+    const auto reply =
+        set.run(primary.replication->reconfig(std::move(next).finish(), false, async::no_deadline));
     ASSERT_TRUE(reply) << reply.error().to_string();
     ASSERT_TRUE(primary.insert(items, item(100, 100)));
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));

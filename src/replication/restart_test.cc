@@ -26,7 +26,8 @@ public:
     async::Task<Result<std::string>> call(async::RemoteCall, async::Cancellation) override {
         co_return Error(ErrorCode::host_unreachable, "no network");
     }
-    async::Task<Result<std::unique_ptr<async::Stream>>> open(HostAndPort, Instant,
+    async::Task<Result<std::unique_ptr<async::Stream>>> open(HostAndPort,
+                                                             Instant,
                                                              async::Cancellation) override {
         co_return Error(ErrorCode::host_unreachable, "no network");
     }
@@ -49,10 +50,16 @@ protected:
         Options options;
         options.set_name = "rs";
         options.host = {"localhost", 27017};
-        replication_ = std::make_unique<Replication>(
-            Replication::Environment{*engine_, *catalog_, *flusher_, clock_, transport_, control_,
-                                     workers_, logical_clock_, random_},
-            options);
+        replication_ = std::make_unique<Replication>(Replication::Environment{*engine_,
+                                                                              *catalog_,
+                                                                              *flusher_,
+                                                                              clock_,
+                                                                              transport_,
+                                                                              control_,
+                                                                              workers_,
+                                                                              logical_clock_,
+                                                                              random_},
+                                                     options);
         const auto started = replication_->start();
         ASSERT_TRUE(started) << started.error().to_string();
     }
@@ -110,9 +117,10 @@ protected:
         return found && *found;
     }
     Status acknowledge(OpTime at) {
-        return async::block_on(workers_, replication_->await_write_concern(
-                                             at, WriteConcern{}, clock_.now() + 30s,
-                                             async::Cancellation::none()));
+        return async::block_on(
+            workers_,
+            replication_->await_write_concern(
+                at, WriteConcern{}, clock_.now() + 30s, async::Cancellation::none()));
     }
 
     storage::TemporaryDirectory directory_;
@@ -139,7 +147,8 @@ TEST_P(RestartTest, KeepsWhatItAcknowledged) {
     ASSERT_TRUE(acknowledge(before));
     restart();
     EXPECT_GE(replication_->last_applied(), before);
-    for (int id = 1; id <= 3; ++id) EXPECT_TRUE(has(id)) << id;
+    for (int id = 1; id <= 3; ++id)
+        EXPECT_TRUE(has(id)) << id;
     ASSERT_TRUE(becomes_primary());
     EXPECT_GT(replication_->topology().term, before.term);
     ASSERT_TRUE(acknowledge(insert(4)));

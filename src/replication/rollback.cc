@@ -17,16 +17,18 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
         co_return Status();
     }
     pump();
-    log::info(log::Component::rollback, 21593, "Transition to ROLLBACK",
+    log::info(log::Component::rollback,
+              21593,
+              "Transition to ROLLBACK",
               {{"syncSource", source.host.to_string()}});
     auto common = co_await find_common_point(source);
     if (is_stopping_) co_return Status();
     Status status = common ? Status() : Status(common.error());
     if (common && *common < core_->commit_point().optime)
-        status = Error(ErrorCode::unrecoverable_rollback_error,
-                       "the common point " + common->to_string() +
-                           " is before what is committed, " +
-                           core_->commit_point().optime.to_string());
+        status =
+            Error(ErrorCode::unrecoverable_rollback_error,
+                  "the common point " + common->to_string() + " is before what is committed, " +
+                      core_->commit_point().optime.to_string());
     if (!status) {
         // Nothing was touched: another source may know better.
         (void)core_->set_follower_mode(MemberState::secondary, now());
@@ -36,7 +38,8 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     const OpTime before = oplog_->visible();
     rollback_id_.fetch_add(1);
     status = local_.save_rollback_id(rollback_id_.load());
-    for (RoleObserver* const observer : observers) observer->on_rollback();
+    for (RoleObserver* const observer : observers)
+        observer->on_rollback();
     if (status) status = truncate_after(*common);
     if (status) status = co_await flushed();
     if (status) status = co_await recover_engine();
@@ -58,7 +61,9 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     (void)core_->set_follower_mode(
         maintenance_ > 0 ? MemberState::recovering : MemberState::secondary, now());
     pump();
-    log::info(log::Component::rollback, 21607, "Rollback complete",
+    log::info(log::Component::rollback,
+              21607,
+              "Rollback complete",
               {{"commonPoint", common->to_string()}, {"before", before.to_string()}});
     co_return Status();
 }
@@ -96,15 +101,15 @@ async::Task<Result<OpTime>> Replication::Driver::find_common_point(Source& sourc
                co_await ask(source, std::move(document), limits::probe_timeout));
         const bson::View answer = reply["cursor"].as_view();
         cursor = answer["id"].to_int64();
-        const bson::Value batch = answer.has("firstBatch") ? answer["firstBatch"]
-                                                           : answer["nextBatch"];
+        const bson::Value batch =
+            answer.has("firstBatch") ? answer["firstBatch"] : answer["nextBatch"];
         for (const bson::Element& each : batch.as_view()) {
             ++seen;
             const bson::View entry = each.value.as_view();
             const OpTime theirs{entry["ts"].as_timestamp(), entry["t"].to_int64()};
             while (mine && mine->timestamp > theirs.timestamp) {
-                CO_TRY(mine, local_entry_at_or_before(
-                                 Timestamp::unpack(mine->timestamp.packed() - 1)));
+                CO_TRY(mine,
+                       local_entry_at_or_before(Timestamp::unpack(mine->timestamp.packed() - 1)));
             }
             if (!mine) break;
             if (*mine == theirs) co_return theirs;

@@ -10,7 +10,9 @@ using consensus::MemberState;
 using consensus::MemberStatus;
 using consensus::StatusView;
 
-WallTime date_of(OpTime optime) { return {std::int64_t{optime.timestamp.seconds} * 1000}; }
+WallTime date_of(OpTime optime) {
+    return {std::int64_t{optime.timestamp.seconds} * 1000};
+}
 
 class Renderer {
 public:
@@ -19,9 +21,7 @@ public:
     WallTime date(Instant at) const {
         return {times_.wall.milliseconds - to_milliseconds(times_.now - at)};
     }
-    std::int64_t seconds_since(Instant at) const {
-        return to_milliseconds(times_.now - at) / 1000;
-    }
+    std::int64_t seconds_since(Instant at) const { return to_milliseconds(times_.now - at) / 1000; }
 
     void append_optimes(const StatusView& view, bson::Builder out) const {
         out.append("lastCommittedOpTime", view.committed.optime);
@@ -53,8 +53,7 @@ public:
                        date(*metrics.majority_write_available_at));
     }
 
-    void append_participant(const consensus::ParticipantMetrics& metrics,
-                            bson::Builder out) const {
+    void append_participant(const consensus::ParticipantMetrics& metrics, bson::Builder out) const {
         out.append("votedForCandidate", metrics.voted).append("electionTerm", metrics.term);
         out.append("lastVoteDate", date(metrics.voted_at));
         out.append("electionCandidateMemberId", metrics.candidate);
@@ -70,18 +69,18 @@ public:
         out.append("_id", member.id).append("name", member.host.to_string());
         const bool is_up = member.is_self || member.healthy;
         out.append("health", is_up ? 1.0 : 0.0);
-        out.append("state",
-                   static_cast<std::int32_t>(is_up ? member.state : MemberState::down));
-        out.append("stateStr", is_up ? consensus::to_string(member.state)
-                                     : std::string_view("(not reachable/healthy)"));
+        out.append("state", static_cast<std::int32_t>(is_up ? member.state : MemberState::down));
+        out.append("stateStr",
+                   is_up ? consensus::to_string(member.state)
+                         : std::string_view("(not reachable/healthy)"));
         out.append_integer("uptime", is_up ? seconds_since(member.up_since) : 0);
         if (member.state != MemberState::arbiter) append_positions(member, out);
         if (!member.is_self) {
             out.append("lastHeartbeat",
                        member.last_heartbeat ? date(*member.last_heartbeat) : WallTime{});
-            out.append("lastHeartbeatRecv", member.last_heartbeat_received
-                                                ? date(*member.last_heartbeat_received)
-                                                : WallTime{});
+            out.append("lastHeartbeatRecv",
+                       member.last_heartbeat_received ? date(*member.last_heartbeat_received)
+                                                      : WallTime{});
             out.append("pingMs", std::int64_t{to_milliseconds(member.ping)});
             out.append("lastHeartbeatMessage", member.last_heartbeat_message);
         }
@@ -121,8 +120,7 @@ bson::Document status_to_bson(const StatusView& view, const StatusTimes& times) 
     out.append("syncSourceHost", view.sync_source.to_string());
     out.append("syncSourceId", view.sync_source_id);
     if (view.configsvr) out.append("configsvr", true);
-    out.append("heartbeatIntervalMillis",
-               std::int64_t{to_milliseconds(view.heartbeat_interval)});
+    out.append("heartbeatIntervalMillis", std::int64_t{to_milliseconds(view.heartbeat_interval)});
     out.append("majorityVoteCount", view.majority_vote_count);
     out.append("writeMajorityCount", view.write_majority_count);
     out.append("votingMembersCount", view.voting_member_count);

@@ -46,7 +46,10 @@ public:
     /// Inserts a document, making the collection when it is missing.
     Result<OpTime> insert(const Namespace& ns, bson::View document);
     Result<OpTime> insert_in_session(const Namespace& ns, bson::View document, Session& session);
-    Result<OpTime> update(const Namespace& ns, std::int32_t id, bson::View after, bson::View change);
+    Result<OpTime> update(const Namespace& ns,
+                          std::int32_t id,
+                          bson::View after,
+                          bson::View change);
     Result<OpTime> remove(const Namespace& ns, std::int32_t id);
     Result<OpTime> drop(const Namespace& ns);
     std::optional<bson::Document> find(const Namespace& ns, std::int32_t id);

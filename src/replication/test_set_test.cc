@@ -35,8 +35,8 @@ async::Task<void> deliver(TestSet& set,
     }
     if (!pending->answer)
         pending->answer = Result<std::string>(
-            Error(ErrorCode::host_unreachable, "Error connecting to " + to.to_string() +
-                                                   " :: caused by :: Connection refused"));
+            Error(ErrorCode::host_unreachable,
+                  "Error connecting to " + to.to_string() + " :: caused by :: Connection refused"));
     pending->arrived.notify();
 }
 
@@ -82,16 +82,19 @@ public:
     TestTransport(TestSet& set, HostAndPort from) : set_(set), from_(std::move(from)) {}
     async::Task<Result<std::string>> call(async::RemoteCall request,
                                           async::Cancellation cancellation) override {
-        return exchange(set_, from_, request.target, std::move(request.command_bson),
-                        request.deadline, std::move(cancellation));
+        return exchange(set_,
+                        from_,
+                        request.target,
+                        std::move(request.command_bson),
+                        request.deadline,
+                        std::move(cancellation));
     }
     async::Task<Result<std::unique_ptr<async::Stream>>> open(HostAndPort target,
                                                              Instant,
                                                              async::Cancellation) override {
         if (!set_.can_talk(from_, target))
             co_return Error(ErrorCode::host_unreachable, "Connection refused");
-        co_return std::unique_ptr<async::Stream>(
-            std::make_unique<TestStream>(set_, from_, target));
+        co_return std::unique_ptr<async::Stream>(std::make_unique<TestStream>(set_, from_, target));
     }
     void drop_connections(const HostAndPort&) override {}
 
@@ -112,7 +115,7 @@ bson::Document cursor_reply(std::int64_t id, bool is_first, const bson::Document
 
 }  // namespace
 
-// ---- A member -----------------------------------------------------------------------------------------
+// ---- A member ---------------------------------------------------------------------------------
 
 TestMember::TestMember(TestSet& set, HostAndPort its_host, std::string set_name)
     : host(std::move(its_host)), engine(storage::memory::open()), set_(set) {
@@ -124,10 +127,16 @@ TestMember::TestMember(TestSet& set, HostAndPort its_host, std::string set_name)
     Options options;
     options.set_name = std::move(set_name);
     options.host = host;
-    replication = std::make_unique<Replication>(
-        Replication::Environment{*engine, *catalog, *flusher, set.clock, *transport, set.executor,
-                                 set.executor, logical_clock, set.random},
-        options);
+    replication = std::make_unique<Replication>(Replication::Environment{*engine,
+                                                                         *catalog,
+                                                                         *flusher,
+                                                                         set.clock,
+                                                                         *transport,
+                                                                         set.executor,
+                                                                         set.executor,
+                                                                         logical_clock,
+                                                                         set.random},
+                                                options);
     sessions = std::make_unique<SessionCatalog>(*replication, *catalog, *engine, set.clock);
     replication->add_observer(*sessions);
     ASSERT(replication->start().has_value());
@@ -162,7 +171,8 @@ async::Task<Result<bson::Document>> TestMember::run(bson::Document command) {
     bson::Builder reply;
     if (name == "listDatabases") {
         auto list = reply.array("databases");
-        for (const std::string& each : catalog->databases()) list.object().append("name", each);
+        for (const std::string& each : catalog->databases())
+            list.object().append("name", each);
         list.done();
         co_return std::move(reply).finish();
     }
@@ -171,7 +181,8 @@ async::Task<Result<bson::Document>> TestMember::run(bson::Document command) {
         const auto collection = catalog->find(ns);
         if (collection == nullptr) co_return Error(ErrorCode::namespace_not_found, "ns not found");
         bson::ArrayBuilder batch;
-        for (const auto& index : collection->indexes()) batch.append(index->spec());
+        for (const auto& index : collection->indexes())
+            batch.append(index->spec());
         co_return cursor_reply(0, true, std::move(batch).finish());
     }
     co_return Error(ErrorCode::command_not_found, "no such command: " + name);
@@ -218,8 +229,8 @@ void TestMember::append_oplog(bson::ArrayBuilder& batch, Timestamp& next, Timest
 Result<bson::Document> TestMember::find_oplog(bson::View command) {
     bson::ArrayBuilder batch;
     if (replication->oplog() == nullptr) return cursor_reply(0, true, std::move(batch).finish());
-    const bson::Value ts = command["filter"].is_object() ? command["filter"].as_view()["ts"]
-                                                         : bson::Value();
+    const bson::Value ts =
+        command["filter"].is_object() ? command["filter"].as_view()["ts"] : bson::Value();
     Timestamp from;
     Timestamp upto = replication->oplog()->visible().timestamp;
     if (ts.is_object()) {
@@ -229,11 +240,13 @@ Result<bson::Document> TestMember::find_oplog(bson::View command) {
     }
     if (command["sort"].is_object()) {
         auto entries = oplog();
-        std::erase_if(entries, [&](const auto& entry) { return entry["ts"].as_timestamp() > upto; });
+        std::erase_if(entries,
+                      [&](const auto& entry) { return entry["ts"].as_timestamp() > upto; });
         if (command["sort"].as_view()["$natural"].to_int64() < 0)
             std::reverse(entries.begin(), entries.end());
         if (command["limit"].is_number() && !entries.empty()) entries.resize(1);
-        for (const auto& entry : entries) batch.append(entry);
+        for (const auto& entry : entries)
+            batch.append(entry);
         return cursor_reply(0, true, std::move(batch).finish());
     }
     append_oplog(batch, from, upto);
@@ -244,8 +257,8 @@ Result<bson::Document> TestMember::find_oplog(bson::View command) {
     }
     bson::Builder reply;
     reply.append_all(cursor_reply(id, true, std::move(batch).finish()));
-    replication->append_metadata(reply, command["$replData"].is_truthy(),
-                                 command["$oplogQueryData"].is_truthy());
+    replication->append_metadata(
+        reply, command["$replData"].is_truthy(), command["$oplogQueryData"].is_truthy());
     return std::move(reply).finish();
 }
 
@@ -263,8 +276,7 @@ async::Task<Result<bson::Document>> TestMember::get_more(bson::Document command)
         append_oplog(batch, cursors_[id].next, log.visible().timestamp);
         if (batch.count() > 0 || known < replication->commit_point()) break;
         async::Cancellation cancellation = dying;
-        const auto outcome =
-            co_await log.grown().wait(set_.clock, deadline, ticket, cancellation);
+        const auto outcome = co_await log.grown().wait(set_.clock, deadline, ticket, cancellation);
         if (outcome != async::Notification::Outcome::notified) break;
     }
     if (!is_alive) co_return Error(ErrorCode::interrupted_at_shutdown, "dying");
@@ -274,7 +286,7 @@ async::Task<Result<bson::Document>> TestMember::get_more(bson::Document command)
     co_return std::move(reply).finish();
 }
 
-// ---- Its data --------------------------------------------------------------------------------------------
+// ---- Its data ---------------------------------------------------------------------------------
 
 Status TestMember::ensure(const Namespace& ns) {
     if (catalog->find(ns) != nullptr) return {};
@@ -373,14 +385,16 @@ std::vector<bson::Document> TestMember::oplog() {
     return result;
 }
 
-// ---- The set ---------------------------------------------------------------------------------------------
+// ---- The set ----------------------------------------------------------------------------------
 
 TestSet::TestSet(int members, std::string name) : name_(std::move(name)) {
-    for (int i = 0; i < members; ++i) add();
+    for (int i = 0; i < members; ++i)
+        add();
 }
 
 TestSet::~TestSet() {
-    for (std::size_t i = 0; i < members_.size(); ++i) kill(i);
+    for (std::size_t i = 0; i < members_.size(); ++i)
+        kill(i);
     executor.run();
 }
 
@@ -419,12 +433,12 @@ bson::Document TestSet::config(int count) const {
     {
         auto list = out.array("members");
         for (int i = 0; i < count; ++i)
-            list.object().append("_id", i).append("host",
-                                                  members_[static_cast<std::size_t>(i)]
-                                                      ->host.to_string());
+            list.object().append("_id", i).append(
+                "host", members_[static_cast<std::size_t>(i)]->host.to_string());
     }
-    out.object("settings").append("electionTimeoutMillis", 1000).append("heartbeatIntervalMillis",
-                                                                        250);
+    out.object("settings")
+        .append("electionTimeoutMillis", 1000)
+        .append("heartbeatIntervalMillis", 250);
     return std::move(out).finish();
 }
 
@@ -438,8 +452,8 @@ TestMember* TestSet::primary() {
     for (const auto& member : members_) {
         if (!member->is_alive || isolated_.contains(member->host)) continue;
         if (!member->replication->is_writable_primary()) continue;
-        if (best == nullptr || best->replication->topology().term <
-                                   member->replication->topology().term)
+        if (best == nullptr ||
+            best->replication->topology().term < member->replication->topology().term)
             best = member.get();
     }
     return best;

@@ -10,15 +10,17 @@ void Waiters::set_leading(std::optional<Term> term, const Error& reason) {
         leading_ = term;
         if (term) return;
         failed.swap(waiting_);
-        for (const WaiterPtr& waiter : failed) waiter->outcome = Status(reason);
+        for (const WaiterPtr& waiter : failed)
+            waiter->outcome = Status(reason);
     }
-    for (const WaiterPtr& waiter : failed) waiter->changed.notify();
+    for (const WaiterPtr& waiter : failed)
+        waiter->changed.notify();
 }
 
 bool Waiters::is_met(const Waiter& waiter) const {
     if (progress_.config == nullptr) return false;
-    const consensus::ReplicationProgress view{progress_.config.get(), progress_.self,
-                                              progress_.commit_point, progress_.positions};
+    const consensus::ReplicationProgress view{
+        progress_.config.get(), progress_.self, progress_.commit_point, progress_.positions};
     return consensus::is_satisfied(waiter.concern, waiter.at, view);
 }
 
@@ -37,7 +39,8 @@ void Waiters::update(Progress progress) {
             at = waiting_.erase(at);
         }
     }
-    for (const WaiterPtr& waiter : done) waiter->changed.notify();
+    for (const WaiterPtr& waiter : done)
+        waiter->changed.notify();
 }
 
 bool Waiters::is_empty() const {
@@ -75,8 +78,7 @@ async::Task<Status> Waiters::wait(OpTime at,
     if (auto outcome = enroll(waiter)) co_return *std::move(outcome);
     before_wait();
     Instant until = deadline;
-    if (concern.timeout > Duration::zero())
-        until = std::min(until, clock_.now() + concern.timeout);
+    if (concern.timeout > Duration::zero()) until = std::min(until, clock_.now() + concern.timeout);
     while (true) {
         const auto ticket = waiter->changed.ticket();
         {

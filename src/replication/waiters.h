@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Who waits for a write concern. The driver tells it every change of the members' positions; it
-// wakes exactly those whose concern is met. On step-down all fail, since the commit point of a later
-// term may pass an entry that was rolled back. Thread-safe.
+// wakes exactly those whose concern is met. On step-down all fail, since the commit point of a
+// later term may pass an entry that was rolled back. Thread-safe.
 #pragma once
 
 #include <list>
