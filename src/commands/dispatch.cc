@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "bson/json.h"
+#include "commands/placement.h"
+#include "routing/retry.h"
 
 namespace tessera::commands {
 namespace {
@@ -81,6 +83,9 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                 outcome.closes_connection = true;
             else if (status)
                 status = co_await execute(call);
+            if (!status && member_ != nullptr && member_->placement &&
+                routing::is_stale_routing(status.error().code()))
+                co_await learn_placement(call, status.error());
         }
         if (home != nullptr && async::Executor::current() != home)
             co_await async::resume_on(*home);
@@ -238,6 +243,14 @@ async::Task<Status> Dispatcher::execute(Call& call) {
         CO_TRY_OK(co_await call.command->on_router(*router_, invocation));
     }
     co_return Status();
+}
+
+// A shard that refused a request as stale asks what the config servers say before it answers, so
+// that the router's next attempt finds it wiser.
+async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
+    const auto ns = call.request->collection();
+    if (!ns) co_return;
+    co_await member_->placement->recover(*ns, std::move(error), call.operation->deadline);
 }
 
 async::Task<void> Dispatcher::await_write_concern(Call& call) {

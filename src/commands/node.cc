@@ -2,6 +2,7 @@
 #include "commands/node.h"
 
 #include "commands/placement.h"
+#include "commands/sharding_member.h"
 
 namespace tessera::commands {
 

@@ -109,6 +109,7 @@ private:
     bson::ObjectIdSource object_ids_;
 };
 
+struct MemberSharding;  // commands/sharding_member.h.
 class PlacementGate;  // What sharding asks of commands on a shard; commands/placement.h.
 
 struct Member : Node {
@@ -122,6 +123,8 @@ struct Member : Node {
     std::unique_ptr<replication::SessionCatalog> sessions;
     /// Null on a plain replica set member or standalone.
     std::unique_ptr<PlacementGate> placement;
+    /// Null on members that are neither a shard's nor config servers.
+    std::unique_ptr<MemberSharding> sharding;
     /// Set by fsync lock: writes wait.
     std::atomic<int> fsync_locks{0};
 };

@@ -19,6 +19,8 @@ struct Placement {
     std::shared_ptr<const query::OwnershipFilter> filter;
     /// Empty: not sharded.
     bson::Document shard_key;
+    /// Held while the request runs: a migration's critical section waits for writes that began before.
+    std::shared_ptr<void> in_use;
 };
 
 /// What a shard's commands ask; implemented by sharding.

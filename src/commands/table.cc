@@ -17,6 +17,7 @@
 #include "commands/info_commands.h"
 #include "commands/replication_commands.h"
 #include "commands/session_commands.h"
+#include "commands/sharding_commands.h"
 #include "commands/write_commands.h"
 
 namespace tessera::commands {
@@ -44,6 +45,9 @@ std::vector<const Command*> make_table() {
     add(table, info_commands);
     add(table, replication_commands);
     add(table, session_commands);
+    add(table, sharding_admin_commands);
+    add(table, sharding_config_commands);
+    add(table, sharding_shard_commands);
     std::sort(table.begin(), table.end(),
               [](const Command* one, const Command* two) { return one->name < two->name; });
     return table;

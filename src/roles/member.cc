@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "commands/placement.h"
+#include "commands/sharding_member.h"
 #include "commands/ttl.h"
 
 namespace tessera::roles {
@@ -72,6 +73,7 @@ Status MemberRole::open(std::unique_ptr<storage::Engine> engine) {
     operations_killer_ = std::make_unique<OperationsKiller>(member);
     member.replication->add_observer(*operations_killer_);
     member.replication->add_observer(*member.sessions);
+    commands::add_sharding(member, around.random);
     TRY_OK(member.replication->start());
     dispatcher_ = std::make_unique<commands::Dispatcher>(member);
     background_ = std::make_unique<async::TaskGroup>(around.control);
@@ -113,6 +115,7 @@ async::Task<void> MemberRole::shut_down(Duration quiesce) {
     stopping_.cancel();
     stop_.notify();
     co_await background_->join();
+    if (member_->sharding) co_await member_->sharding->shut_down();
     co_await member_->replication->shutdown(quiesce);
     member_->operations.kill_all(
         ErrorCode::interrupted_at_shutdown,

@@ -1,146 +1,144 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Moving a range (protocol.md 4.6). MigrationSource runs on the donor's primary: it persists the
-// intent, lets the recipient clone and catch up, blocks writes then reads of the collection for the
-// commit on the config servers, and leaves the range to the RangeDeleter. MigrationDestination runs
-// on the recipient's primary and pulls. Both can be taken up again after a step-up from
-// config.migrationCoordinators, config.migrationRecipients and config.rangeDeletions.
+// intent, lets the recipient clone and catch up, blocks the collection for the commit on the config
+// servers, and leaves the range to the RangeDeleter. MigrationDestination runs on the recipient's
+// primary and pulls. What either must remember is in config.migrationCoordinators (donor),
+// config.migrationRecipients and config.rangeDeletions.
 //
 // Safety: the outcome is what the config servers committed, never what the donor last heard; while
-// it is unknown the donor stays in its critical section (protocol.md section 6, rule 13).
+// it is unknown the donor stays in its critical section (protocol.md section 6, rule 13). A donor
+// that was elected in between asks, and by asking makes a late commit impossible. Every document
+// changed while it is copied is remembered by _id when its write has committed and read again when
+// the recipient asks, so the order of changes does not matter. Whatever fails in between aborts.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "async/event.h"
 #include "bson/ids.h"
-#include "routing/split_points.h"
-#include "sharding/config_reader.h"
+#include "sharding/document_store.h"
+#include "sharding/local_data.h"
 #include "sharding/sharding_state.h"
 
 namespace tessera::sharding {
 
 struct MoveRangeRequest {
     std::string ns;
+    ShardName from;
     ShardName to;
     bson::Document min;
     std::optional<bson::Document> max;  // Unset: up to bytes_max, at most the chunk's end.
     std::int64_t bytes_max = 0;
-    routing::Generation generation;
     bool force_jumbo = false;
     bool wait_for_delete = false;
+    static Result<MoveRangeRequest> parse(bson::View command);
 };
 
-/// A shard's own data, as migrations use it; implemented over catalog and replication
-/// (local_data.cc), by plain maps in tests.
-class LocalData {
-public:
-    virtual ~LocalData() = default;
-    /// Reads owned documents with keys in the range, in key order, from `from_key` on; stops after
-    /// `bytes_max`. Sets `from_key` to where to go on, empty at the end.
-    virtual Result<std::vector<bson::Document>> read_range(const std::string& ns,
-                                                           const routing::ShardKeyPattern& key,
-                                                           const routing::Range& range,
-                                                           routing::Key& from_key,
-                                                           std::size_t bytes_max) = 0;
-    virtual Result<std::optional<bson::Document>> find_by_id(const std::string& ns,
-                                                             bson::View id) = 0;
-    /// Upserts or deletes with fromMigrate: true. Returns the last optime.
-    virtual Result<OpTime> apply_migrated(const std::string& ns,
-                                          const std::vector<bson::Document>& put,
-                                          const std::vector<bson::Document>& removed_ids) = 0;
-    /// Deletes at most `limit` documents of the range, fromMigrate: true. Returns how many.
-    virtual Result<std::int64_t> delete_range(const std::string& ns,
-                                              const routing::ShardKeyPattern& key,
-                                              const routing::Range& range,
-                                              std::size_t limit) = 0;
-    /// Options, UUID and indexes of a collection, and making it so here.
-    virtual Result<bson::Document> describe(const std::string& ns) = 0;
-    virtual async::Task<Status> ensure_like(const std::string& ns, bson::Document description) = 0;
-    /// Documents of config.* on this shard (not replicated to clients): put, remove, find all.
-    virtual async::Task<Status> put_local(std::string collection, bson::Document document) = 0;
-    virtual async::Task<Status> remove_local(std::string collection, bson::Document id) = 0;
-    virtual Result<std::vector<bson::Document>> find_local(const std::string& collection) = 0;
-    virtual async::Task<Status> await_majority(OpTime at, Instant deadline) = 0;
+struct MigrationEnvironment {
+    async::Clock& clock;
+    async::Executor& workers;
+    ShardRegistry& registry;
+    ShardingState& state;
+    DocumentStore& store;
+    LocalData& data;
+    replication::Replication& replication;
+    const std::atomic<std::int64_t>& orphan_delay_seconds;
+};
+
+/// One migration's identity, as both sides store it.
+struct MigrationDocument {
+    bson::Uuid id;
+    std::string ns;
+    bson::Uuid uuid;
+    ShardName from;
+    ShardName to;
+    routing::Range range;
+    routing::Generation generation;
+    routing::Placement expected;
+    bson::Document key;
+    static Result<MigrationDocument> parse(bson::View document);
+    bson::Document to_document() const;
+    /// config.rangeDeletions of this migration; `when` unset: pending.
+    bson::Document range_deletion(std::optional<WallTime> when) const;
 };
 
 class MigrationSource {
 public:
-    struct Environment {
-        async::Clock& clock;
-        ShardRegistry& registry;
-        RoutingCache& cache;
-        ShardingState& state;
-        LocalData& data;
-        Random& random;
-    };
-    explicit MigrationSource(Environment environment) : environment_(environment) {}
+    explicit MigrationSource(MigrationEnvironment environment) : environment_(environment) {}
 
-    /// Runs a whole migration; one at a time on a shard (117). ChunkTooBig (153) for a jumbo range.
-    async::Task<Status> move_range(MoveRangeRequest request, async::Cancellation cancellation);
+    /// Runs a whole migration; one at a time on a shard (117). ChunkTooBig (153) for a large range.
+    async::Task<Status> move_range(MoveRangeRequest request, bson::Uuid id, Instant deadline);
 
-    // ---- What the recipient asks ----------------------------------------------------------------
-    Result<bson::Document> next_clone_batch(const std::string& session);
-    Result<bson::Document> next_changes(const std::string& session);
-    Result<bson::Document> next_session_changes(const std::string& session);
+    // What the recipient asks; on a worker.
+    Result<bson::Document> next_clone_batch(const bson::Uuid& id);
+    Result<bson::Document> next_changes(const bson::Uuid& id);
 
-    /// Called with every committed write of a document here, in commit order of each document.
-    void on_write(const std::string& ns, bson::View id, bson::View document, bool is_delete);
-
-    /// After step-up: finishes or undoes what config.migrationCoordinators lists.
-    async::Task<Status> recover();
-    /// currentOp's description of the running migration.
-    std::optional<bson::Document> describe() const;
+    /// Called with every committed write of a document here.
+    void on_write(const std::string& ns, bson::View document);
+    /// After step-up: finishes or undoes what config.migrationCoordinators lists, the collections
+    /// blocked meanwhile. Returns once they are blocked; the rest runs in the given task.
+    Result<std::vector<MigrationDocument>> inherited();
+    async::Task<void> resolve_inherited(std::vector<MigrationDocument> migrations);
 
 private:
     struct Active;
-    const Environment environment_;
+    std::shared_ptr<Active> active(const bson::Uuid& id) const;
+    async::Task<Result<std::shared_ptr<Active>>> begin(MoveRangeRequest request, bson::Uuid id,
+                                                       Instant deadline);
+    async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
+    async::Task<Status> block_and_commit(std::shared_ptr<Active> active);
+    async::Task<Result<bool>> resolve(MigrationDocument migration);
+    async::Task<Status> finish(MigrationDocument migration, bool is_committed);
+    async::Task<Status> await_deletion(MigrationDocument migration, Instant deadline);
+    void forget_active();
+
+    const MigrationEnvironment environment_;
     mutable std::mutex mutex_;        // Guards active_.
     std::shared_ptr<Active> active_;  // Shared with the running task.
+    std::atomic<bool> is_recording_{false};
 };
 
 class MigrationDestination {
 public:
-    explicit MigrationDestination(MigrationSource::Environment environment)
-        : environment_(environment) {}
+    explicit MigrationDestination(MigrationEnvironment environment) : environment_(environment) {}
 
-    enum class State {
-        ready,
-        cloning,
-        catching_up,
-        steady,
-        committing,
-        critical,
-        done,
-        failed,
-        aborted
-    };
-
-    /// _recvChunkStart: begins pulling in the background.
-    async::Task<Status> start(bson::Document request);
-    /// _recvChunkStatus: waits until steady or ended when asked to.
-    async::Task<Result<bson::Document>> status(bson::Document request, Instant deadline);
-    /// _recvChunkCommit: takes what is left, enters the critical section here.
-    async::Task<Status> commit(bson::Document request, Instant deadline);
-    Status abort(bson::View request);
-    /// _recvChunkReleaseCritSec.
-    async::Task<Status> release(bson::Document request);
-    async::Task<Status> recover();
-    /// Ends the background pull; before destruction.
-    async::Task<void> shutdown();
+    /// Makes a collection like a description says; commands' ensure_collection_like.
+    using EnsureLike = Result<OpTime> (*)(void* context, const Namespace& ns, bson::View like);
+    /// The pull of one migration; run in the background by whoever got `start`'s success.
+    Status start(const MigrationDocument& migration);
+    async::Task<void> pull(MigrationDocument migration, EnsureLike ensure_like, void* context);
+    /// {state, errmsg?} of a migration.
+    bson::Document status(const bson::Uuid& id) const;
+    /// Takes what is left and waits until a majority has it.
+    async::Task<Status> commit(bson::Uuid id, Instant deadline);
+    void abort(const bson::Uuid& id);
+    /// The donor knows the outcome: keeps or gives up what was received.
+    async::Task<Status> release(MigrationDocument migration, bool is_committed);
 
 private:
     struct Active;
-    const MigrationSource::Environment environment_;
+    std::shared_ptr<Active> active(const bson::Uuid& id) const;
+    async::Task<Status> prepare(std::shared_ptr<Active> active, EnsureLike ensure_like,
+                                void* context);
+    async::Task<Result<std::size_t>> take_batch(std::shared_ptr<Active> active, const char* command);
+    async::Task<Status> run(std::shared_ptr<Active> active, EnsureLike ensure_like, void* context);
+
+    const MigrationEnvironment environment_;
     mutable std::mutex mutex_;        // Guards active_.
     std::shared_ptr<Active> active_;  // Shared with the running task.
 };
+
+/// Deletes what migrations left behind (config.rangeDeletions), when no request that could still
+/// see it is running and the delay is over. Everything it knows is on disk. One pass over the tasks
+/// that are due; returns how many ranges are gone.
+async::Task<Result<int>> delete_ranges(const MigrationEnvironment& environment);
 
 }  // namespace tessera::sharding

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What routers and shards ask of the config servers' primary.
+#include "commands/sharding_commands.h"
+#include "commands/support.h"
+
+namespace tessera::commands {
+namespace {
+
+Result<std::string> name_of(const Request& request) {
+    const bson::Value value = request.body.front().value;
+    if (!value.is_string())
+        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a name");
+    return std::string(value.as_string());
+}
+
+// A router's first write to a database that does not exist: {_configsvrCreateDatabase: "db"}.
+async::Task<Status> create_database_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(std::string db, name_of(invocation.request));
+    const bson::Value primary = invocation.request.body["primaryShard"];
+    std::string wanted = primary.is_string() ? std::string(primary.as_string()) : std::string();
+    CO_TRY(const auto entry,
+           co_await create_database(*sharding, std::move(db), std::move(wanted)));
+    invocation.reply.append("database", entry.to_document());
+    co_return Status();
+}
+
+async::Task<Status> drop_collection_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(std::string ns, name_of(invocation.request));
+    co_return co_await drop_sharded_collection(*sharding, std::move(ns),
+                                               invocation.operation->deadline);
+}
+
+async::Task<Status> drop_database_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(std::string db, name_of(invocation.request));
+    co_return co_await drop_database_everywhere(*sharding, std::move(db),
+                                                invocation.operation->deadline);
+}
+
+Result<sharding::MoveCommit> parse_move(const Request& request) {
+    sharding::MoveCommit move;
+    TRY(move.ns, name_of(request));
+    const bson::View body = request.body;
+    if (!body["min"].is_object() || !body["max"].is_object() || !body["from"].is_string() ||
+        !body["to"].is_string() || body["epoch"].type() != bson::Type::object_id ||
+        body["timestamp"].type() != bson::Type::timestamp ||
+        body["expected"].type() != bson::Type::timestamp)
+        return Error(ErrorCode::no_such_key, std::string(request.name) + " lacks its fields");
+    move.range = {bson::Document(body["min"].as_view()), bson::Document(body["max"].as_view())};
+    move.from = body["from"].as_string();
+    move.to = body["to"].as_string();
+    move.generation = {body["epoch"].as_object_id(), body["timestamp"].as_timestamp()};
+    move.expected = routing::Placement::of(body["expected"].as_timestamp());
+    return move;
+}
+
+async::Task<Status> commit_migration(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(auto move, parse_move(invocation.request));
+    co_return co_await sharding->catalog.commit_move(std::move(move));
+}
+
+async::Task<Status> resolve_migration(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(auto move, parse_move(invocation.request));
+    CO_TRY(const bool is_committed, co_await sharding->catalog.resolve_move(std::move(move)));
+    invocation.reply.append("isCommitted", is_committed);
+    co_return Status();
+}
+
+// {_configsvrLogChange: what, ns, details}: for shards and routers.
+async::Task<Status> log_change_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(std::string what, name_of(invocation.request));
+    const bson::Value ns = invocation.request.body["ns"];
+    const bson::Value details = invocation.request.body["details"];
+    std::string name = ns.is_string() ? std::string(ns.as_string()) : std::string();
+    bson::Document copy;
+    if (details.is_object()) copy = bson::Document(details.as_view());
+    co_await sharding->catalog.log_change("changelog", std::move(what), std::move(name),
+                                          std::move(copy));
+    co_return Status();
+}
+
+constexpr unsigned internal_write =
+    flags::admin_only | flags::writes | flags::internal | flags::hidden;
+
+}  // namespace
+
+const std::array<Command, 6> sharding_config_commands = {{
+    {"_configsvrCreateDatabase", internal_write, create_database_command, nullptr,
+     Counted::command, "Makes a database known to the cluster."},
+    {"_configsvrDropCollection", internal_write, drop_collection_command, nullptr,
+     Counted::command, "Drops a collection on every shard."},
+    {"_configsvrDropDatabase", internal_write, drop_database_command, nullptr, Counted::command,
+     "Drops a database on every shard."},
+    {"_configsvrCommitChunkMigration", internal_write, commit_migration, nullptr, Counted::command,
+     "Gives a range to its new shard."},
+    {"_configsvrResolveChunkMigration", internal_write, resolve_migration, nullptr,
+     Counted::command, "Says whether a migration has been committed; if not, it never will be."},
+    {"_configsvrLogChange", internal_write, log_change_command, nullptr, Counted::command,
+     "Writes an entry of config.changelog."},
+}};
+
+}  // namespace tessera::commands

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/sharding_member.h"
+
+#include "base/log.h"
+#include "commands/placement_gate.h"
+
+namespace tessera::commands {
+namespace {
+
+sharding::SetAddress own_set(const Member& member) {
+    // A config server reaches its set by itself first; the rest comes with hello.
+    sharding::SetAddress address;
+    if (!member.process.is_config_server) return address;
+    address.set_name = member.replication->options().set_name;
+    address.hosts.push_back(member.process.host);
+    return address;
+}
+
+}  // namespace
+
+MemberSharding::MemberSharding(Member& its_member, Random& random)
+    : member(its_member),
+      registry(its_member.clock, its_member.transport, own_set(its_member)),
+      reader(registry),
+      cache(its_member.clock, reader),
+      state(its_member.clock, cache),
+      store(*its_member.replication, *its_member.catalog, *its_member.engine, its_member.clock),
+      catalog_random(random.split()),
+      catalog_ids(catalog_random),
+      catalog(store, catalog_ids, catalog_random, its_member.process.host),
+      data(*its_member.replication, *its_member.catalog, *its_member.engine, its_member.clock),
+      environment{its_member.clock,
+                  its_member.workers,
+                  registry,
+                  state,
+                  store,
+                  data,
+                  *its_member.replication,
+                  its_member.parameters.orphan_cleanup_delay_seconds},
+      source(environment),
+      destination(environment),
+      background_(its_member.control) {}
+
+void MemberSharding::load_identity() {
+    if (!member.process.is_shard_server || state.identity()) return;
+    const Namespace ns{"admin", "system.version"};
+    const bson::Document id = bson::make("_id", "shardIdentity");
+    const auto found = store.find_one(ns, id);
+    if (!found || !*found) return;
+    auto identity = sharding::ShardIdentity::parse(**found);
+    if (!identity) return;
+    registry.set_config_servers(identity->config_servers);
+    [[maybe_unused]] const Status status = state.set_identity(std::move(*identity));
+}
+
+void MemberSharding::on_step_up(Term) {
+    if (member.process.is_shard_server) state.set_recovering(true);
+    background_.spawn(take_over());
+}
+
+void MemberSharding::on_step_down() { state.forget_all(); }
+
+void MemberSharding::on_rollback() { state.forget_all(); }
+
+// What a new primary does before it serves requests with versions.
+async::Task<void> MemberSharding::take_over() {
+    if (member.process.is_config_server) {
+        const auto status = co_await catalog.initialize();
+        if (!status)
+            log::warning(log::Component::sharding, 9000410,
+                         "The cluster's catalogue could not be initialized",
+                         {{"error", status.error()}});
+    } else {
+        load_identity();
+        state.forget_all();
+        auto inherited = source.inherited();
+        state.set_recovering(false);
+        if (!inherited)
+            log::error(log::Component::sharding, 9000411, "Inherited migrations cannot be read",
+                       {{"error", inherited.error()}});
+        else
+            co_await source.resolve_inherited(std::move(*inherited));
+    }
+}
+
+// What migrations left behind goes when it is due.
+async::Task<void> MemberSharding::delete_ranges() {
+    constexpr Duration interval = 500ms;
+    while (!stopping_.is_cancelled()) {
+        const auto ticket = stop_.ticket();
+        co_await stop_.wait(member.clock, member.clock.now() + interval, ticket, stopping_);
+        if (stopping_.is_cancelled() || !member.process.is_shard_server) co_return;
+        if (!member.replication->is_writable_primary()) continue;
+        const auto deleted = co_await sharding::delete_ranges(environment);
+        if (!deleted)
+            log::warning(log::Component::sharding, 9000412, "A range could not be deleted",
+                         {{"error", deleted.error()}});
+        async::resume_on back(member.control);
+        co_await back;
+    }
+}
+
+async::Task<void> MemberSharding::shut_down() {
+    stopping_.cancel();
+    stop_.notify();
+    co_await background_.join();
+}
+
+void add_sharding(Member& member, Random& random) {
+    if (!member.process.is_config_server && !member.process.is_shard_server) return;
+    member.sharding = std::make_unique<MemberSharding>(member, random);
+    if (member.process.is_shard_server)
+        member.placement = std::make_unique<ShardPlacementGate>(*member.sharding);
+    member.replication->add_observer(*member.sharding);
+    member.sharding->start();
+}
+
+Result<MemberSharding*> require_config_server(Member& member, std::string_view command) {
+    if (member.sharding == nullptr || !member.process.is_config_server)
+        return Error(ErrorCode::command_not_found,
+                     "no such command: '" + std::string(command) +
+                         "'; it is for routers (mongos) and config servers");
+    return member.sharding.get();
+}
+
+Result<MemberSharding*> require_shard(Member& member, std::string_view command) {
+    if (member.sharding == nullptr || !member.process.is_shard_server)
+        return Error(ErrorCode::command_not_found,
+                     "no such command: '" + std::string(command) + "'; it is for shards");
+    return member.sharding.get();
+}
+
+}  // namespace tessera::commands

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a shard or a config server has beside a plain member: how it reaches the rest of the
+// cluster, what it knows of its own part, and on config servers the catalogue. Made by roles before
+// the first command, started and stopped with the member.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "commands/node.h"
+#include "sharding/config_catalog.h"
+#include "sharding/document_store.h"
+#include "sharding/migration.h"
+#include "sharding/routing_cache.h"
+#include "sharding/shard_registry.h"
+#include "sharding/sharding_state.h"
+
+namespace tessera::commands {
+
+struct MemberSharding : replication::RoleObserver {
+    MemberSharding(Member& its_member, Random& random);
+
+    Member& member;
+    sharding::ShardRegistry registry;
+    sharding::RemoteConfigReader reader;
+    sharding::RoutingCache cache;
+    sharding::ShardingState state;
+    sharding::DocumentStore store;
+    Random catalog_random;
+    bson::ObjectIdSource catalog_ids;
+    /// Of a config server's primary.
+    sharding::ConfigCatalog catalog;
+    sharding::LocalData data;
+    sharding::MigrationEnvironment environment;
+    sharding::MigrationSource source;
+    sharding::MigrationDestination destination;
+    /// What balancerStatus shows.
+    std::atomic<bool> is_balancing{false};
+    std::atomic<std::int64_t> balancer_rounds{0};
+
+    /// Loads the shard's identity if it has been stored and is not known yet. Any thread.
+    void load_identity();
+
+    void on_step_up(Term term) override;
+    void on_step_down() override;
+    void on_rollback() override;
+    /// Before destruction: ends what runs in the background.
+    async::Task<void> shut_down();
+
+    /// Runs something until its end; shut_down() waits for it.
+    void spawn(async::Task<void> task) { background_.spawn(std::move(task)); }
+    /// Begins what runs all the time.
+    void start() { background_.spawn(delete_ranges()); }
+
+private:
+    async::Task<void> take_over();
+    async::Task<void> delete_ranges();
+    async::Cancellation stopping_;
+    async::Notification stop_;
+    async::TaskGroup background_;
+};
+
+/// Makes member.sharding and member.placement on shards and config servers; nothing on others. Call
+/// before Replication::start().
+void add_sharding(Member& member, Random& random);
+
+/// Fails with CommandNotFound where this member is no config server / no shard.
+Result<MemberSharding*> require_config_server(Member& member, std::string_view command);
+Result<MemberSharding*> require_shard(Member& member, std::string_view command);
+
+}  // namespace tessera::commands

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LocalData: a shard's own documents as migrations and range deletion use them. Everything here
+// blocks: call it on a worker.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/clock.h"
+#include "catalog/catalog.h"
+#include "replication/replication.h"
+#include "routing/shard_key.h"
+#include "storage/engine.h"
+
+namespace tessera::sharding {
+
+/// A range of keys of one collection, with its bounds encoded.
+struct KeySpan {
+    routing::ShardKeyPattern key;
+    routing::Range range;
+    routing::Key low;
+    routing::Key high;
+    static Result<KeySpan> make(routing::ShardKeyPattern key, routing::Range range);
+    /// Whether the document's shard key lies in it; false without a valid key.
+    bool contains(bson::View document) const;
+};
+
+/// Where a document is in key order.
+struct Located {
+    routing::Key key;
+    bson::Document id;  // {_id: value}
+    std::int64_t bytes = 0;
+};
+
+class LocalData {
+public:
+    LocalData(replication::Replication& replication,
+              catalog::Catalog& catalog,
+              storage::Engine& engine,
+              async::Clock& clock)
+        : replication_(replication), catalog_(catalog), engine_(engine), clock_(clock) {}
+
+    /// The documents of a range, by key.
+    Result<std::vector<Located>> list(const Namespace& ns, const KeySpan& span) const;
+    /// One document, copied; nothing when it is gone.
+    Result<std::optional<bson::Document>> find(const Namespace& ns, bson::View id) const;
+    /// Inserts or replaces documents of the range and removes ids, all marked fromMigrate. A stored
+    /// document that lies outside the range is another one: removing leaves it, replacing it fails
+    /// with DuplicateKey. Returns the last position; null when nothing changed.
+    Result<OpTime> apply(const Namespace& ns,
+                         const KeySpan& span,
+                         const std::vector<bson::Document>& put,
+                         const std::vector<bson::Document>& removed);
+
+private:
+    Result<OpTime> apply_one(const Namespace& ns,
+                             const KeySpan& span,
+                             bson::View document,
+                             bool is_removal);
+
+    replication::Replication& replication_;
+    catalog::Catalog& catalog_;
+    storage::Engine& engine_;
+    async::Clock& clock_;
+};
+
+}  // namespace tessera::sharding
