@@ -152,6 +152,8 @@ void Replication::Driver::sync_writability() {
     if (writable == is_writable_.load()) return;
     is_writable_.store(writable);
     if (writable) {
+        // First of all: whoever writes may wait at once.
+        waiters.set_leading(core_->term(), Error(ErrorCode::unknown_error, ""));
         oplog_->allow_writers(core_->term());
         owner_.writable_term_.store(core_->term());
     } else {
@@ -182,7 +184,6 @@ void Replication::Driver::carry_out_role(const RoleChange& change) {
                       "Transition to primary complete; database writes are now permitted",
                       {{"term", change.term}});
             sync_writability();
-            waiters.set_leading(change.term, Error(ErrorCode::unknown_error, ""));
             for (RoleObserver* const observer : observers)
                 observer->on_step_up(change.term);
             return;
