@@ -13,15 +13,17 @@
 namespace tessera::launcher {
 namespace {
 
-Error bad(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 using Text = const std::string&;
 
 struct Flag {
     std::string_view name;
     char letter;
-    std::string_view value;   // What it is called in the help; empty: the flag takes none.
-    std::string_view verbs;   // Names between blanks; "*": all.
+    std::string_view value;  // What it is called in the help; empty: the flag takes none.
+    std::string_view verbs;  // Names between blanks; "*": all.
     std::string_view help;
     Status (*apply)(Arguments& arguments, Text value);
 };
@@ -44,6 +46,8 @@ Status port_number(Text text, std::int64_t min, std::uint16_t& out) {
 
 constexpr std::string_view starting = " up exec ";
 
+// A table: a row a flag.
+// clang-format off
 const Flag flag_table[] = {
     {"dir", 0, "D", "*", "The cluster's own folder; default: one in ~/.local/share/tessera",
      [](Arguments& a, Text v) -> Status {
@@ -127,10 +131,11 @@ const Flag flag_table[] = {
     {"direct", 0, "NODE", " uri ", "Of one process, by its name or port",
      [](Arguments& a, Text v) { a.direct = v; return ok(); }},
 };
+// clang-format on
 
 // Of the same family, and not there yet: refused by name.
-constexpr std::string_view later[] = {"auth",  "user", "password", "password-file",
-                                      "tls",   "file", "tiny",     "watch"};
+constexpr std::string_view later[] = {
+    "auth", "user", "password", "password-file", "tls", "file", "tiny", "watch"};
 
 bool takes(std::string_view verbs, std::string_view verb) {
     return verbs == "*" || verbs.find(fmt::format(" {} ", verb)) != std::string_view::npos;
@@ -162,20 +167,21 @@ Error unknown_flag(std::string_view verb, std::string_view name) {
     if (find_flag(name) != nullptr)
         return bad(fmt::format("`tessera {}` does not take --{}", verb, name));
     const std::string_view near = similar(name);
-    return bad(fmt::format("there is no --{}{}. A server's own flags follow a bare --", name,
-                           near.empty() ? std::string()
-                                        : fmt::format("; did you mean --{}?", near)));
+    return bad(
+        fmt::format("there is no --{}{}. A server's own flags follow a bare --",
+                    name,
+                    near.empty() ? std::string() : fmt::format("; did you mean --{}?", near)));
 }
 
 Status read_flag(const std::vector<std::string>& words, std::size_t& at, Arguments& arguments) {
     const std::string& word = words[at++];
     const bool is_long = word.starts_with("--");
     const std::size_t equals = is_long ? word.find('=') : std::string::npos;
-    const std::string name = is_long ? word.substr(2, equals == std::string::npos ? equals
-                                                                                 : equals - 2)
-                                     : word.substr(1);
-    const Flag* const flag = is_long ? find_flag(name)
-                                     : (name.size() == 1 ? find_letter(name[0]) : nullptr);
+    const std::string name = is_long
+                                 ? word.substr(2, equals == std::string::npos ? equals : equals - 2)
+                                 : word.substr(1);
+    const Flag* const flag =
+        is_long ? find_flag(name) : (name.size() == 1 ? find_letter(name[0]) : nullptr);
     if (flag == nullptr || !takes(flag->verbs, arguments.verb))
         return unknown_flag(arguments.verb, name);
     std::string value;
@@ -230,8 +236,9 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& words) {
     }
     arguments.verb = words[at++];
     const auto& verbs = all_verbs();
-    if (std::none_of(verbs.begin(), verbs.end(),
-                     [&](const Verb& verb) { return verb.name == arguments.verb; }))
+    if (std::none_of(verbs.begin(), verbs.end(), [&](const Verb& verb) {
+            return verb.name == arguments.verb;
+        }))
         return bad(fmt::format("'{}' is no verb; `tessera help` lists them", arguments.verb));
     while (at < words.size()) {
         const std::string& word = words[at];
@@ -266,8 +273,11 @@ Result<Duration> parse_duration(std::string_view text) {
     double value = 0;
     const auto [at, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
     const std::string_view unit = text.substr(static_cast<std::size_t>(at - text.data()));
-    const double scale = unit == "ms" ? 0.001 : unit.empty() || unit == "s" ? 1 : unit == "m" ? 60
-                         : unit == "h" ? 3600 : 0;
+    const double scale = unit == "ms"                  ? 0.001
+                         : unit.empty() || unit == "s" ? 1
+                         : unit == "m"                 ? 60
+                         : unit == "h"                 ? 3600
+                                                       : 0;
     if (failure != std::errc() || scale == 0 || value <= 0 || value * scale > 86'400)
         return bad(fmt::format("a time such as 500ms, 60s or 2m is needed, not '{}'", text));
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value * scale));
@@ -290,10 +300,17 @@ Result<int> parse_signal(std::string_view text) {
         std::string_view name;
         int number;
     };
-    static constexpr Named names[] = {
-        {"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"ABRT", SIGABRT},
-        {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM},
-        {"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"SEGV", SIGSEGV}};
+    static constexpr Named names[] = {{"HUP", SIGHUP},
+                                      {"INT", SIGINT},
+                                      {"QUIT", SIGQUIT},
+                                      {"ABRT", SIGABRT},
+                                      {"KILL", SIGKILL},
+                                      {"USR1", SIGUSR1},
+                                      {"USR2", SIGUSR2},
+                                      {"TERM", SIGTERM},
+                                      {"CONT", SIGCONT},
+                                      {"STOP", SIGSTOP},
+                                      {"SEGV", SIGSEGV}};
     std::string_view name = text;
     if (name.starts_with("SIG")) name.remove_prefix(3);
     int value = 0;
@@ -301,8 +318,8 @@ Result<int> parse_signal(std::string_view text) {
     const bool is_number = failure == std::errc() && at == name.data() + name.size();
     for (const Named& known : names)
         if (known.name == name || (is_number && known.number == value)) return known.number;
-    return bad(fmt::format("'{}' is no signal this sends: KILL, TERM, INT, STOP, CONT, USR1, ...",
-                           text));
+    return bad(
+        fmt::format("'{}' is no signal this sends: KILL, TERM, INT, STOP, CONT, USR1, ...", text));
 }
 
 std::string help_text() {
@@ -312,10 +329,13 @@ std::string help_text() {
     for (const Verb& verb : all_verbs())
         text += fmt::format("  {:<9} {}\n", verb.name, verb.help);
     return text +
-           "\n`tessera help VERB` lists its flags. TAGs name processes: router-1, shard-1-2, a port; "
-           "or sets\nof them: router, config, shard, shard-1, primary, secondary, arbiter, running, "
+           "\n`tessera help VERB` lists its flags. TAGs name processes: router-1, shard-1-2, a "
+           "port; "
+           "or sets\nof them: router, config, shard, shard-1, primary, secondary, arbiter, "
+           "running, "
            "down, all.\nSeveral mean those that all of them name: tessera kill shard-1 primary.\n\n"
-           "  tessera mongod ... and tessera mongos ... run one process; see tessera mongod --help.\n";
+           "  tessera mongod ... and tessera mongos ... run one process; see tessera mongod "
+           "--help.\n";
 }
 
 std::string help_text(std::string_view name) {
@@ -325,8 +345,8 @@ std::string help_text(std::string_view name) {
             fmt::format("tessera {} {}\n\n{}.\n\n", verb.name, verb.words, verb.help);
         for (const Flag& flag : flag_table) {
             if (!takes(flag.verbs, name)) continue;
-            std::string left = fmt::format("  --{}{}{}", flag.name, flag.value.empty() ? "" : " ",
-                                           flag.value);
+            std::string left =
+                fmt::format("  --{}{}{}", flag.name, flag.value.empty() ? "" : " ", flag.value);
             if (flag.letter != 0) left += fmt::format(", -{}", flag.letter);
             text += fmt::format("{:<24} {}\n", left, flag.help);
         }

@@ -17,12 +17,12 @@ namespace tessera::launcher {
 
 struct Arguments {
     std::string verb;
-    std::vector<std::string> words;           // What stands without dashes: NAME, TAGs.
-    std::vector<std::string> after_dashes;    // What follows "--".
+    std::vector<std::string> words;         // What stands without dashes: NAME, TAGs.
+    std::vector<std::string> after_dashes;  // What follows "--".
 
     // Which cluster.
-    std::string directory;                    // --dir, absolute.
-    std::string name;                         // --name.
+    std::string directory;  // --dir, absolute.
+    std::string name;       // --name.
 
     // up
     std::optional<std::int64_t> shards, members, routers, config, arbiters;
@@ -32,8 +32,8 @@ struct Arguments {
     bool is_ephemeral = false;
     bool is_dry_run = false;
     bool in_foreground = false;
-    Duration wait = 0s;                       // 0: the default.
-    double memory_gigabytes = 0;              // 0: the default for each member.
+    Duration wait = 0s;           // 0: the default.
+    double memory_gigabytes = 0;  // 0: the default for each member.
     ExtraFlags flags;
 
     // Output.
@@ -48,12 +48,12 @@ struct Arguments {
     std::string grep;
     std::string signal;
     std::string shell = "bash";
-    std::string direct;                       // uri --direct NODE
+    std::string direct;  // uri --direct NODE
 };
 
 struct Verb {
     std::string_view name;
-    std::string_view words;   // "[NAME]", "[TAG ...]"
+    std::string_view words;  // "[NAME]", "[TAG ...]"
     std::string_view help;
 };
 const std::vector<Verb>& all_verbs();

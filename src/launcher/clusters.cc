@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/clusters.h"
 
-#include <dirent.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
+#include <dirent.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "launcher/files.h"
 #include "launcher/tags.h"
@@ -18,7 +17,8 @@ namespace tessera::launcher {
 namespace {
 
 bool is_good_name(std::string_view name) {
-    if (name.empty() || name.size() > 60 || name.front() == '-' || name.front() == '.') return false;
+    if (name.empty() || name.size() > 60 || name.front() == '-' || name.front() == '.')
+        return false;
     return std::all_of(name.begin(), name.end(), [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                c == '-' || c == '_' || c == '.';
@@ -53,12 +53,13 @@ Result<Place> place_for_up(const Arguments& arguments) {
     Place place;
     const bool has_word = !arguments.words.empty();
     if (arguments.words.size() > 1 || (has_word && !arguments.name.empty()))
-        return Error(ErrorCode::bad_value, fmt::format("one name is enough: '{}'",
-                                                       arguments.words.back()));
+        return Error(ErrorCode::bad_value,
+                     fmt::format("one name is enough: '{}'", arguments.words.back()));
     const std::string given = has_word ? arguments.words[0] : arguments.name;
     if (!given.empty() && !is_good_name(given))
-        return Error(ErrorCode::bad_value,
-                     fmt::format("'{}' cannot be a cluster's name: letters, digits, - and _", given));
+        return Error(
+            ErrorCode::bad_value,
+            fmt::format("'{}' cannot be a cluster's name: letters, digits, - and _", given));
     place.name = given.empty() ? std::string(default_name) : given;
     const std::string home = clusters_home() + "/" + place.name;
     if (arguments.directory.empty()) {
@@ -70,7 +71,9 @@ Result<Place> place_for_up(const Arguments& arguments) {
         return Error(ErrorCode::no_such_key,
                      fmt::format("a cluster named {} is already in {}. Next step: choose another "
                                  "name, or tessera destroy {}",
-                                 given, short_path(resolved(home)), given));
+                                 given,
+                                 short_path(resolved(home)),
+                                 given));
     return place;
 }
 
@@ -80,11 +83,11 @@ Status register_name(const Place& place) {
     if (link == place.directory || resolved(link) == place.directory) return ok();
     TRY_OK(make_directories(home));
     if (::unlink(link.c_str()) != 0 && errno != ENOENT && errno != EISDIR)
-        return Error(ErrorCode::internal_error, fmt::format("cannot replace {}: {}", link,
-                                                            std::strerror(errno)));
+        return Error(ErrorCode::internal_error,
+                     fmt::format("cannot replace {}: {}", link, std::strerror(errno)));
     if (::symlink(place.directory.c_str(), link.c_str()) != 0)
-        return Error(ErrorCode::internal_error, fmt::format("cannot make {}: {}", link,
-                                                            std::strerror(errno)));
+        return Error(ErrorCode::internal_error,
+                     fmt::format("cannot make {}: {}", link, std::strerror(errno)));
     return ok();
 }
 
@@ -106,8 +109,9 @@ std::vector<Place> known_clusters() {
             places.push_back({entry->d_name, resolved(path)});
     }
     ::closedir(directory);
-    std::sort(places.begin(), places.end(),
-              [](const Place& one, const Place& two) { return one.name < two.name; });
+    std::sort(places.begin(), places.end(), [](const Place& one, const Place& two) {
+        return one.name < two.name;
+    });
     return places;
 }
 
@@ -123,8 +127,8 @@ Result<Topology> find_cluster(Arguments& arguments) {
     }
     const auto known = known_clusters();
     const auto by_name = [&](std::string_view name) {
-        return std::find_if(known.begin(), known.end(),
-                            [&](const Place& place) { return place.name == name; });
+        return std::find_if(
+            known.begin(), known.end(), [&](const Place& place) { return place.name == name; });
     };
     if (!arguments.name.empty()) {
         const auto found = by_name(arguments.name);

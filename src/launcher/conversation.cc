@@ -45,8 +45,8 @@ Hello read_hello(bson::View reply) {
         hello.primary = primary.as_string();
     const bson::Value written = reply.at_path("lastWrite.opTime.t");
     const bson::Value majority = reply.at_path("lastWrite.majorityOpTime.t");
-    hello.is_established = hello.is_primary && majority.is_number() &&
-                           majority.to_int64() == written.to_int64();
+    hello.is_established =
+        hello.is_primary && majority.is_number() && majority.to_int64() == written.to_int64();
     return hello;
 }
 
@@ -71,8 +71,10 @@ bson::Document initiate_command(const Topology& topology, const std::string& set
             }
         }
         config.append("settings",
-                      bson::make("electionTimeoutMillis", election_timeout_ms,
-                                 "heartbeatIntervalMillis", heartbeat_interval_ms));
+                      bson::make("electionTimeoutMillis",
+                                 election_timeout_ms,
+                                 "heartbeatIntervalMillis",
+                                 heartbeat_interval_ms));
     }
     return std::move(command).finish();
 }
@@ -86,7 +88,11 @@ bson::Document chunk_size_write() {
 }
 
 bson::Document add_shard_command(const Topology& topology, const std::string& set) {
-    return bson::make("addShard", topology.seeds(set), "name", set, "writeConcern",
+    return bson::make("addShard",
+                      topology.seeds(set),
+                      "name",
+                      set,
+                      "writeConcern",
                       bson::make("w", "majority", "wtimeout", write_concern_timeout_ms));
 }
 

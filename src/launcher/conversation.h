@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the launcher says to the processes, and what it makes of their answers: public commands only.
+// What the launcher says to the processes, and what it makes of their answers: public commands
+// only.
 #pragma once
 
 #include <optional>
@@ -15,13 +16,13 @@ namespace tessera::launcher {
 
 struct Hello {
     bool is_router = false;
-    std::string set_name;         // Empty before the set is initiated.
+    std::string set_name;  // Empty before the set is initiated.
     bool is_primary = false;
     bool is_secondary = false;
     bool is_arbiter = false;
     /// Primary, and something of its own term is known to a majority: it takes majority writes.
     bool is_established = false;
-    std::string primary;          // "host:port" of the one it takes for it.
+    std::string primary;  // "host:port" of the one it takes for it.
 };
 Hello read_hello(bson::View reply);
 Result<Hello> ask_hello(net::BlockingClient& client, Duration timeout);

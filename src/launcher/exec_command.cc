@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `tessera exec -- COMMAND`: runs it with MONGODB_URI set, against the cluster that runs; where there
-// is none, against one made for it and deleted afterwards. Its exit code is the command's.
-#include <sys/wait.h>
-#include <unistd.h>
-
+// `tessera exec -- COMMAND`: runs it with MONGODB_URI set, against the cluster that runs; where
+// there is none, against one made for it and deleted afterwards. Its exit code is the command's.
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -12,6 +9,8 @@
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "launcher/clusters.h"
 #include "launcher/files.h"
@@ -33,7 +32,8 @@ int run_command(const std::vector<std::string>& words, const Topology& topology)
         ::setenv("MONGODB_URL", uri.c_str(), 1);
         ::setenv("MONGODB_HOSTPORT", router.address().to_string().c_str(), 1);
         std::vector<char*> argv;
-        for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+        for (const std::string& word : words)
+            argv.push_back(const_cast<char*>(word.c_str()));
         argv.push_back(nullptr);
         ::execvp(argv[0], argv.data());
         fmt::print(stderr, "tessera: cannot run {}: {}\n", words[0], std::strerror(errno));
@@ -58,8 +58,8 @@ bool is_running(const Topology& topology) {
 int run_exec(Arguments arguments) {
     Progress progress(arguments.quiet);
     if (arguments.after_dashes.empty())
-        return complain(progress, {ErrorCode::bad_value,
-                                   "exec needs a command: tessera exec -- COMMAND ..."});
+        return complain(
+            progress, {ErrorCode::bad_value, "exec needs a command: tessera exec -- COMMAND ..."});
     Arguments lookup = arguments;
     const auto existing = find_cluster(lookup);
     if (existing && is_running(*existing)) return run_command(arguments.after_dashes, *existing);

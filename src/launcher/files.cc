@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/files.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +9,11 @@
 #include <fstream>
 #include <sstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "launcher/limits.h"
 
@@ -45,8 +44,8 @@ Status write_small_file(const std::string& path, std::string_view text) {
     const std::string fresh = path + ".new";
     const int file = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (file < 0) return system_error("cannot write " + fresh);
-    const bool is_written = ::write(file, text.data(), text.size()) ==
-                            static_cast<ssize_t>(text.size());
+    const bool is_written =
+        ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
     if (!is_written) {
         const Error error = system_error("cannot write " + fresh);
         ::close(file);
@@ -75,7 +74,8 @@ std::string absolute_path(const std::string& path) {
     std::error_code failure;
     auto result = std::filesystem::absolute(path, failure).lexically_normal().string();
     if (failure) return path;
-    while (result.size() > 1 && result.back() == '/') result.pop_back();
+    while (result.size() > 1 && result.back() == '/')
+        result.pop_back();
     return result;
 }
 
@@ -122,12 +122,11 @@ Result<ClusterLock> ClusterLock::acquire(const std::string& directory) {
         char owner[32] = {};
         const auto length = ::pread(file, owner, sizeof(owner) - 1, 0);
         ::close(file);
-        return Error(ErrorCode::internal_error,
-                     fmt::format("another tessera (pid {}) works on the cluster in {}; wait for it",
-                                 std::string_view(owner, length > 0
-                                                             ? static_cast<std::size_t>(length)
-                                                             : 0),
-                                 short_path(directory)));
+        return Error(
+            ErrorCode::internal_error,
+            fmt::format("another tessera (pid {}) works on the cluster in {}; wait for it",
+                        std::string_view(owner, length > 0 ? static_cast<std::size_t>(length) : 0),
+                        short_path(directory)));
     }
     const std::string pid = std::to_string(::getpid());
     if (::ftruncate(file, 0) != 0 || ::pwrite(file, pid.data(), pid.size(), 0) < 0) {

@@ -19,8 +19,8 @@ int run_help(const Arguments& arguments) {
     }
     const std::string text = help_text(arguments.words[0]);
     if (text.empty()) {
-        fmt::print(stderr, "tessera: '{}' is no verb; `tessera help` lists them\n",
-                   arguments.words[0]);
+        fmt::print(
+            stderr, "tessera: '{}' is no verb; `tessera help` lists them\n", arguments.words[0]);
         return exit_code::bad_usage;
     }
     fmt::print("{}", text);

@@ -9,7 +9,8 @@
 
 namespace tessera::launcher {
 
-/// Runs one verb; `words` with the program's name first. Returns the exit code (docs/operations.md).
+/// Runs one verb; `words` with the program's name first. Returns the exit code
+/// (docs/operations.md).
 int run(const std::vector<std::string>& words);
 
 }  // namespace tessera::launcher

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The verbs that only look: status, logs, uri, env, list.
-#include <poll.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include <fmt/format.h>
+#include <poll.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"
@@ -42,8 +41,7 @@ public:
         std::string line;
         while (std::getline(input, line) && !input.eof()) {
             at_ = static_cast<std::streamoff>(input.tellg());
-            if (line.find(grep) != std::string::npos)
-                fmt::print("{:<{}} {}\n", name_, width, line);
+            if (line.find(grep) != std::string::npos) fmt::print("{:<{}} {}\n", name_, width, line);
         }
     }
 
@@ -57,7 +55,8 @@ void follow(std::vector<Tail>& tails, const std::string& grep, std::size_t width
     Signals signals;
     pollfd told{signals.descriptor(), POLLIN, 0};
     while (signals.take() == 0) {
-        for (Tail& tail : tails) tail.print_new(grep, width);
+        for (Tail& tail : tails)
+            tail.print_new(grep, width);
         std::fflush(stdout);
         ::poll(&told, 1, follow_milliseconds);
     }
@@ -73,8 +72,10 @@ int run_status(Arguments arguments) {
         return static_cast<int>(Health::down);
     }
     const ClusterStatus status = read_status(*topology);
-    if (arguments.json) fmt::print("{}\n", status_json(*topology, status));
-    else fmt::print("{}", status_text(*topology, status));
+    if (arguments.json)
+        fmt::print("{}\n", status_json(*topology, status));
+    else
+        fmt::print("{}", status_text(*topology, status));
     return static_cast<int>(status.health);
 }
 
@@ -86,14 +87,16 @@ int run_logs(Arguments arguments) {
         needs_status(arguments.words) ? read_status(*topology).nodes : process_states(*topology);
     std::vector<const Node*> nodes;
     if (arguments.words.empty()) {
-        for (const Node& node : topology->nodes) nodes.push_back(&node);
+        for (const Node& node : topology->nodes)
+            nodes.push_back(&node);
     } else {
         const auto chosen = select_nodes(*topology, arguments.words, states);
         if (!chosen) return complain(progress, chosen.error());
         nodes = *chosen;
     }
     std::size_t width = 0;
-    for (const Node* node : nodes) width = std::max(width, node->name.size());
+    for (const Node* node : nodes)
+        width = std::max(width, node->name.size());
     std::vector<Tail> tails;
     // Lines begin with their time ({"t":{"$date":"..."), so that sorting them merges the logs.
     std::vector<std::pair<std::string, std::string>> lines;
@@ -106,7 +109,8 @@ int run_logs(Arguments arguments) {
                 lines.emplace_back(std::move(line), node->name);
     }
     if (nodes.size() > 1) std::sort(lines.begin(), lines.end());
-    for (const auto& [line, name] : lines) fmt::print("{:<{}} {}\n", name, width, line);
+    for (const auto& [line, name] : lines)
+        fmt::print("{:<{}} {}\n", name, width, line);
     std::fflush(stdout);
     if (arguments.follow) follow(tails, arguments.grep, width);
     return exit_code::clean;
@@ -118,14 +122,15 @@ int run_uri(Arguments arguments) {
     if (!topology) return complain(progress, topology.error());
     std::string uri = topology->uri();
     if (!arguments.direct.empty()) {
-        const auto chosen =
-            select_nodes(*topology, {arguments.direct}, process_states(*topology));
+        const auto chosen = select_nodes(*topology, {arguments.direct}, process_states(*topology));
         if (!chosen) return complain(progress, chosen.error());
         uri = fmt::format("mongodb://{}/?directConnection=true",
                           chosen->front()->address().to_string());
     }
-    if (arguments.json) fmt::print("{}\n", bson::to_json(bson::make("uri", uri)));
-    else fmt::print("{}\n", uri);
+    if (arguments.json)
+        fmt::print("{}\n", bson::to_json(bson::make("uri", uri)));
+    else
+        fmt::print("{}\n", uri);
     return exit_code::clean;
 }
 
@@ -135,8 +140,9 @@ int run_env(Arguments arguments) {
     if (!topology) return complain(progress, topology.error());
     const std::string uri = topology->uri();
     if (arguments.json)
-        fmt::print("{}\n", bson::to_json(bson::make("MONGODB_URI", uri, "TESSERA_CLUSTER",
-                                                    topology->name)));
+        fmt::print(
+            "{}\n",
+            bson::to_json(bson::make("MONGODB_URI", uri, "TESSERA_CLUSTER", topology->name)));
     else if (arguments.shell == "fish")
         fmt::print("set -gx MONGODB_URI '{}'\n", uri);
     else if (arguments.shell == "powershell")
@@ -161,14 +167,20 @@ int run_list(Arguments arguments) {
             entry.append("name", place.name).append("directory", place.directory);
             entry.append("uri", topology->uri()).append("running", running);
             entry.append("processes", topology->shape.processes());
-            text += fmt::format("{:<12} {:>2}/{} running   {}   {}\n", place.name, running,
-                                topology->shape.processes(), topology->uri(),
+            text += fmt::format("{:<12} {:>2}/{} running   {}   {}\n",
+                                place.name,
+                                running,
+                                topology->shape.processes(),
+                                topology->uri(),
                                 short_path(place.directory));
         }
     }
-    if (arguments.json) fmt::print("{}\n", bson::to_json(std::move(out).finish()));
-    else if (text.empty()) fmt::print(stderr, "no clusters yet. Next step: tessera up\n");
-    else fmt::print("{}", text);
+    if (arguments.json)
+        fmt::print("{}\n", bson::to_json(std::move(out).finish()));
+    else if (text.empty())
+        fmt::print(stderr, "no clusters yet. Next step: tessera up\n");
+    else
+        fmt::print("{}", text);
     return exit_code::clean;
 }
 

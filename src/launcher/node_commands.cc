@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The verbs that end and start processes: down, stop, start, restart, kill, destroy.
-#include <unistd.h>
-
 #include <csignal>
 #include <filesystem>
 #include <iterator>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "launcher/clusters.h"
 #include "launcher/files.h"
@@ -22,10 +21,10 @@
 namespace tessera::launcher {
 namespace {
 
-
 std::vector<const Node*> all_nodes(const Topology& topology) {
     std::vector<const Node*> all;
-    for (const Node& node : topology.nodes) all.push_back(&node);
+    for (const Node& node : topology.nodes)
+        all.push_back(&node);
     return all;
 }
 
@@ -39,11 +38,13 @@ Result<std::vector<const Node*>> chosen_nodes(const Topology& topology,
 }
 
 int report_stop(const StopReport& report, Progress& progress) {
-    for (const std::string& failure : report.failures) progress.complain("tessera: " + failure);
+    for (const std::string& failure : report.failures)
+        progress.complain("tessera: " + failure);
     if (report.ended + report.killed == 0)
         progress.say("nothing to stop: no such process runs");
     else
-        progress.say(fmt::format("stopped {} processes{}", report.ended + report.killed,
+        progress.say(fmt::format("stopped {} processes{}",
+                                 report.ended + report.killed,
                                  report.killed == 0
                                      ? std::string()
                                      : fmt::format(", {} of them by SIGKILL", report.killed)));
@@ -71,10 +72,14 @@ int start_nodes(const Topology& topology,
         return exit_code::clean;
     }
     std::vector<std::uint16_t> ports;
-    for (const Node* node : down) ports.push_back(node->port);
+    for (const Node* node : down)
+        ports.push_back(node->port);
     for (const PortHolder& holder : taken_ports(ports)) {
-        progress.complain(fmt::format("tessera: port {} is taken by pid {}: {}\nNothing was started",
-                                      holder.port, holder.pid, holder.command_line));
+        progress.complain(
+            fmt::format("tessera: port {} is taken by pid {}: {}\nNothing was started",
+                        holder.port,
+                        holder.pid,
+                        holder.command_line));
         return exit_code::port_taken;
     }
     Startup startup(topology, progress, signals);
@@ -82,14 +87,16 @@ int start_nodes(const Topology& topology,
     const auto failure = startup.run_nodes(down, wait);
     if (!failure) {
         std::string names;
-        for (const Node* node : down) names += " " + node->name;
+        for (const Node* node : down)
+            names += " " + node->name;
         progress.say(fmt::format("started{} ({:.2f} s)", names, startup.seconds()));
         return exit_code::clean;
     }
     std::string text = "tessera: " + failure->reason;
     if (failure->node != nullptr) {
         const std::string log = topology.log_of(*failure->node);
-        for (const std::string& line : last_lines(log, failure_log_lines)) text += "\n    " + line;
+        for (const std::string& line : last_lines(log, failure_log_lines))
+            text += "\n    " + line;
         text += "\n  log: " + log;
     }
     progress.complain(text);
@@ -110,7 +117,8 @@ int delete_cluster(const Topology& topology, Progress& progress) {
     Signals signals;
     const StopReport report =
         stop_nodes(topology, all_nodes(topology), progress, signals, stop_wait_max);
-    for (const std::string& failure : report.failures) progress.complain("tessera: " + failure);
+    for (const std::string& failure : report.failures)
+        progress.complain("tessera: " + failure);
     if (!report.failures.empty()) return exit_code::failed;
     std::error_code failure;
     // Only what this made: the folder may be one that holds other things.
@@ -121,8 +129,8 @@ int delete_cluster(const Topology& topology, Progress& progress) {
     unregister_name({topology.name, topology.directory});
     ::rmdir(topology.directory.c_str());  // Fails where something else is in it: it stays.
     if (std::filesystem::exists(topology.folder_of(topology.nodes.front()), failure)) {
-        progress.complain(fmt::format("tessera: cannot delete everything in {}",
-                                      topology.directory));
+        progress.complain(
+            fmt::format("tessera: cannot delete everything in {}", topology.directory));
         return exit_code::failed;
     }
     progress.say(fmt::format("deleted {}", short_path(topology.directory)));
@@ -134,9 +142,11 @@ int run_down(Arguments arguments) {
     const auto topology = find_cluster(arguments);
     if (!topology) return complain(progress, topology.error());
     if (!arguments.words.empty())
-        return complain(progress, {ErrorCode::bad_value,
-                                   fmt::format("there is no cluster named {}; tessera stop takes "
-                                               "TAGs", arguments.words[0])});
+        return complain(progress,
+                        {ErrorCode::bad_value,
+                         fmt::format("there is no cluster named {}; tessera stop takes "
+                                     "TAGs",
+                                     arguments.words[0])});
     const auto lock = ClusterLock::acquire(topology->directory);
     if (!lock) return complain(progress, lock.error());
     if (topology->is_ephemeral) return delete_cluster(*topology, progress);
@@ -156,9 +166,11 @@ int run_destroy(Arguments arguments) {
     }
     if (!arguments.yes) {
         if (::isatty(STDIN_FILENO) == 0)
-            return complain(progress, {ErrorCode::bad_value,
-                                       "destroy deletes the data: say --yes"});
-        fmt::print(stderr, "Delete the cluster {} and its data in {}? [y/N] ", topology->name,
+            return complain(progress,
+                            {ErrorCode::bad_value, "destroy deletes the data: say --yes"});
+        fmt::print(stderr,
+                   "Delete the cluster {} and its data in {}? [y/N] ",
+                   topology->name,
                    short_path(topology->directory));
         char answer[8] = {};
         if (std::fgets(answer, sizeof(answer), stdin) == nullptr ||
@@ -216,15 +228,17 @@ int run_kill(Arguments arguments) {
     const auto topology = find_cluster(arguments);
     if (!topology) return complain(progress, topology.error());
     if (arguments.words.empty())
-        return complain(progress, {ErrorCode::bad_value,
-                                   "kill needs TAGs, e.g. tessera kill shard-1 primary; all "
-                                   "processes are: all"});
+        return complain(progress,
+                        {ErrorCode::bad_value,
+                         "kill needs TAGs, e.g. tessera kill shard-1 primary; all "
+                         "processes are: all"});
     const auto nodes = chosen_nodes(*topology, arguments.words);
     if (!nodes) return complain(progress, nodes.error());
     const auto lock = ClusterLock::acquire(topology->directory);
     if (!lock) return complain(progress, lock.error());
     const StopReport report = signal_nodes(*topology, *nodes, *number, progress);
-    for (const std::string& failure : report.failures) progress.complain("tessera: " + failure);
+    for (const std::string& failure : report.failures)
+        progress.complain("tessera: " + failure);
     return report.failures.empty() ? exit_code::clean : exit_code::failed;
 }
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/ports.h"
 
-#include <dirent.h>
-#include <unistd.h>
-
 #include <charconv>
 #include <fstream>
 #include <iterator>
 
+#include <dirent.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "launcher/limits.h"
 #include "launcher/processes.h"
@@ -97,14 +96,16 @@ std::vector<PortHolder> taken_ports(const std::vector<std::uint16_t>& ports) {
     for (const std::uint16_t port : ports)
         if (listening.contains(port)) taken.push_back({port, 0, ""});
     std::map<std::uint64_t, PortHolder*> by_inode;
-    for (PortHolder& holder : taken) by_inode[listening.at(holder.port)] = &holder;
+    for (PortHolder& holder : taken)
+        by_inode[listening.at(holder.port)] = &holder;
     name_holders(by_inode);
     return taken;
 }
 
-std::optional<std::uint16_t> find_free_block(std::size_t count,
-                                             const ListeningPorts& taken,
-                                             const std::function<std::uint64_t(std::uint64_t)>& draw) {
+std::optional<std::uint16_t> find_free_block(
+    std::size_t count,
+    const ListeningPorts& taken,
+    const std::function<std::uint64_t(std::uint64_t)>& draw) {
     const std::uint64_t range = any_port_last - any_port_first;
     if (count == 0 || count > range) return std::nullopt;
     for (int attempt = 0; attempt < any_port_attempts_max; ++attempt) {

@@ -31,8 +31,9 @@ std::vector<PortHolder> taken_ports(const std::vector<std::uint16_t>& ports);
 
 /// The first of `count` neighbouring free ports within the range of --any-port; nothing when there
 /// are none. `draw(n)` gives a number below n.
-std::optional<std::uint16_t> find_free_block(std::size_t count,
-                                             const ListeningPorts& taken,
-                                             const std::function<std::uint64_t(std::uint64_t)>& draw);
+std::optional<std::uint16_t> find_free_block(
+    std::size_t count,
+    const ListeningPorts& taken,
+    const std::function<std::uint64_t(std::uint64_t)>& draw);
 
 }  // namespace tessera::launcher

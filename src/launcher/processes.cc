@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/processes.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstring>
 #include <fstream>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"
@@ -55,7 +54,8 @@ std::optional<Stat> read_stat(int pid) {
 
 std::string boot_id() {
     std::string text = read_all("/proc/sys/kernel/random/boot_id");
-    while (!text.empty() && text.back() == '\n') text.pop_back();
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
     return text;
 }
 
@@ -94,7 +94,8 @@ std::vector<int> all_process_ids() {
 
 std::string command_line_of(int pid) {
     std::string text = read_all(fmt::format("/proc/{}/cmdline", pid));
-    while (!text.empty() && text.back() == '\0') text.pop_back();
+    while (!text.empty() && text.back() == '\0')
+        text.pop_back();
     for (char& c : text)
         if (c == '\0' || c == '\n') c = ' ';
     return text;
@@ -103,8 +104,8 @@ std::string command_line_of(int pid) {
 std::optional<ProcessIdentity> identify(int pid) {
     const auto stat = read_stat(pid);
     if (!stat) return std::nullopt;
-    return ProcessIdentity{pid, stat->start_time, boot_id(),
-                           link_target(fmt::format("/proc/{}/exe", pid))};
+    return ProcessIdentity{
+        pid, stat->start_time, boot_id(), link_target(fmt::format("/proc/{}/exe", pid))};
 }
 
 ProcessState state_of(const ProcessIdentity& identity) {
@@ -123,25 +124,29 @@ double uptime_seconds(const ProcessIdentity& identity) {
     const std::string text = read_all("/proc/uptime");
     double since_boot = 0;
     std::from_chars(text.data(), text.data() + text.size(), since_boot);
-    const double started = static_cast<double>(identity.start_time) /
-                           static_cast<double>(::sysconf(_SC_CLK_TCK));
+    const double started =
+        static_cast<double>(identity.start_time) / static_cast<double>(::sysconf(_SC_CLK_TCK));
     return state_of(identity) == ProcessState::gone ? 0 : std::max(0.0, since_boot - started);
 }
 
-std::string own_executable() { return std::string(without_deleted(link_target("/proc/self/exe"))); }
+std::string own_executable() {
+    return std::string(without_deleted(link_target("/proc/self/exe")));
+}
 
 Result<ProcessIdentity> spawn(const std::string& executable,
                               const std::vector<std::string>& words,
                               const std::string& log) {
     std::vector<char*> argv;
-    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+    for (const std::string& word : words)
+        argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawnattr_init(&attributes);
     ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ::posix_spawn_file_actions_addopen(
+        &actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
     sigset_t none;
     sigemptyset(&none);
@@ -153,8 +158,8 @@ Result<ProcessIdentity> spawn(const std::string& executable,
     ::posix_spawn_file_actions_destroy(&actions);
     ::posix_spawnattr_destroy(&attributes);
     if (failure != 0)
-        return Error(ErrorCode::internal_error, fmt::format("cannot start {}: {}", executable,
-                                                            std::strerror(failure)));
+        return Error(ErrorCode::internal_error,
+                     fmt::format("cannot start {}: {}", executable, std::strerror(failure)));
     auto identity = identify(pid);
     if (!identity)
         return Error(ErrorCode::internal_error,
@@ -208,12 +213,16 @@ std::optional<ProcessIdentity> load_identity(const std::string& folder) {
 }
 
 Status save_identity(const std::string& folder, const ProcessIdentity& identity) {
-    return write_small_file(
-        folder + "/process.json",
-        bson::to_json(bson::make("pid", identity.pid, "startTime",
-                                 static_cast<std::int64_t>(identity.start_time), "bootId",
-                                 identity.boot_id, "executable", identity.executable)) +
-            "\n");
+    return write_small_file(folder + "/process.json",
+                            bson::to_json(bson::make("pid",
+                                                     identity.pid,
+                                                     "startTime",
+                                                     static_cast<std::int64_t>(identity.start_time),
+                                                     "bootId",
+                                                     identity.boot_id,
+                                                     "executable",
+                                                     identity.executable)) +
+                                "\n");
 }
 
 }  // namespace tessera::launcher

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/shutdown.h"
 
-#include <poll.h>
-#include <sys/wait.h>
-
 #include <chrono>
 #include <csignal>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/wait.h>
 
 #include "launcher/files.h"
 #include "launcher/limits.h"
@@ -87,10 +86,11 @@ void stop_tier(const Topology& topology,
     }
     const std::size_t all = waiting.size();
     const auto late = wait_for_ends(waiting, &signals, patience);
-    for (Target* target : late) send(*target, SIGKILL, report);
+    for (Target* target : late)
+        send(*target, SIGKILL, report);
     for (const Target* target : wait_for_ends(late, nullptr, kill_wait_max))
-        report.failures.push_back(fmt::format("{} (pid {}) does not end", target->node->name,
-                                              target->identity.pid));
+        report.failures.push_back(
+            fmt::format("{} (pid {}) does not end", target->node->name, target->identity.pid));
     report.killed += static_cast<int>(late.size());
     report.ended += static_cast<int>(all - late.size());
 }
@@ -108,8 +108,8 @@ StopReport stop_nodes(const Topology& topology,
         for (const Node* node : nodes)
             if (node->role == role) tier.push_back(node);
         if (tier.empty()) continue;
-        progress.show(fmt::format("stopping {} processes of role {}", tier.size(),
-                                  role_name(role)));
+        progress.show(
+            fmt::format("stopping {} processes of role {}", tier.size(), role_name(role)));
         stop_tier(topology, tier, signals, patience, report);
     }
     return report;
@@ -124,16 +124,20 @@ StopReport signal_nodes(const Topology& topology,
     std::vector<Target*> waiting;
     for (Target& target : targets) {
         send(target, number, report);
-        progress.say(fmt::format("{} (pid {}): signal {}", target.node->name, target.identity.pid,
-                                 number));
+        progress.say(
+            fmt::format("{} (pid {}): signal {}", target.node->name, target.identity.pid, number));
         waiting.push_back(&target);
     }
-    if (number == SIGKILL) waiting = wait_for_ends(waiting, nullptr, kill_wait_max);
-    else if (number == SIGTERM) waiting = wait_for_ends(waiting, nullptr, stop_wait_max);
-    else waiting.clear();
+    if (number == SIGKILL)
+        waiting = wait_for_ends(waiting, nullptr, kill_wait_max);
+    else if (number == SIGTERM)
+        waiting = wait_for_ends(waiting, nullptr, stop_wait_max);
+    else
+        waiting.clear();
     for (const Target* target : waiting)
         report.failures.push_back(fmt::format("{} (pid {}) still runs; its log: {}",
-                                              target->node->name, target->identity.pid,
+                                              target->node->name,
+                                              target->identity.pid,
                                               short_path(topology.log_of(*target->node))));
     report.ended = static_cast<int>(targets.size() - waiting.size());
     return report;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/signals.h"
 
+#include <csignal>
+#include <initializer_list>
+
 #include <pthread.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-#include <csignal>
-#include <initializer_list>
 
 namespace tessera::launcher {
 namespace {
@@ -14,7 +14,8 @@ namespace {
 sigset_t the_end() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP})
+        sigaddset(&set, number);
     return set;
 }
 

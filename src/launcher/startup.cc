@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/startup.h"
 
-#include <poll.h>
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <thread>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/wait.h>
 
 #include "bson/builder.h"
 #include "launcher/files.h"
@@ -81,8 +80,8 @@ std::optional<StartFailure> Startup::spawn_all(const std::vector<const Node*>& n
     const std::string executable = own_executable();
     const std::string folder = executable.substr(0, executable.find_last_of('/') + 1);
     for (const Node* node : nodes) {
-        if (const auto made = make_directories(
-                topology_.folder_of(*node) + (node->role == Role::router ? "" : "/data"));
+        if (const auto made = make_directories(topology_.folder_of(*node) +
+                                               (node->role == Role::router ? "" : "/data"));
             !made)
             return StartFailure{1, nullptr, made.error().reason()};
         std::vector<std::string> words = topology_.command_line(*node);
@@ -104,11 +103,13 @@ void Startup::check_children() {
         int status = 0;
         if (::waitpid(child.identity.pid, &status, WNOHANG) != child.identity.pid) continue;
         if (WIFEXITED(status))
-            fail({WEXITSTATUS(status) == 0 ? 1 : WEXITSTATUS(status), child.node,
+            fail({WEXITSTATUS(status) == 0 ? 1 : WEXITSTATUS(status),
+                  child.node,
                   fmt::format("{} ended with code {}", child.node->name, WEXITSTATUS(status))});
         else
-            fail({1, child.node, fmt::format("{} was ended by signal {}", child.node->name,
-                                             WTERMSIG(status))});
+            fail({1,
+                  child.node,
+                  fmt::format("{} was ended by signal {}", child.node->name, WTERMSIG(status))});
     }
 }
 
@@ -128,16 +129,19 @@ std::optional<StartFailure> Startup::watch(Duration wait) {
             std::string missing;
             for (const auto& [who, what] : waiting_for_)
                 missing += fmt::format("\n  {}: {}", who, what);
-            failure_ = StartFailure{
-                1, nullptr, fmt::format("not ready after {:.0f} s; waiting for{}",
-                                        static_cast<double>(wait.count()) / 1e9, missing)};
+            failure_ = StartFailure{1,
+                                    nullptr,
+                                    fmt::format("not ready after {:.0f} s; waiting for{}",
+                                                static_cast<double>(wait.count()) / 1e9,
+                                                missing)};
             changed_.notify_all();
         }
         if (threads_left_ == 0) return failure_;
         if (!failure_ || has_told_children) continue;
         // Threads that wait for an answer get an end instead.
         has_told_children = true;
-        for (Child& child : children_) [[maybe_unused]] const auto told = child.handle.signal(SIGTERM);
+        for (Child& child : children_)
+            [[maybe_unused]] const auto told = child.handle.signal(SIGTERM);
     }
 }
 
@@ -188,8 +192,8 @@ bool Startup::await_primary(const std::string& set,
                 continue;
             }
             if (answer->is_established) {
-                progress_.say(fmt::format("{}: primary is {} ({:.2f} s)", set, members[i]->name,
-                                          seconds()));
+                progress_.say(
+                    fmt::format("{}: primary is {} ({:.2f} s)", set, members[i]->name, seconds()));
                 return true;
             }
         }
@@ -259,9 +263,8 @@ void Startup::bring_up_router(const Node& router) {
         std::string trouble = "a connection";
         if (client) {
             Status written = ok();
-            for (const bson::Document& command :
-                 {is_new ? chunk_size_write() : bson::Document(),
-                  ready_write(router, wall_now())}) {
+            for (const bson::Document& command : {is_new ? chunk_size_write() : bson::Document(),
+                                                  ready_write(router, wall_now())}) {
                 if (command.is_empty() || !written) continue;
                 const auto reply = client->run_ok("config", command, command_wait_max);
                 written = reply ? check_write(*reply) : Status(reply.error());
@@ -284,8 +287,8 @@ void Startup::await_place(const Node& node) {
     Client client;
     Hello hello;
     while (await_member(node, client, hello)) {
-        const bool has_place = node.role == Role::router || hello.is_secondary ||
-                               hello.is_primary || hello.is_arbiter;
+        const bool has_place =
+            node.role == Role::router || hello.is_secondary || hello.is_primary || hello.is_arbiter;
         if (has_place) {
             reach(node.name);
             break;
@@ -302,11 +305,13 @@ std::optional<StartFailure> Startup::run(const std::vector<const Node*>& nodes, 
     const auto routers = topology_.of_role(Role::router);
     const auto sets = topology_.sets();
     threads_left_ = routers.size() + sets.size();
-    for (const std::string& set : sets) threads.emplace_back([this, set] { bring_up_set(set); });
+    for (const std::string& set : sets)
+        threads.emplace_back([this, set] { bring_up_set(set); });
     for (const Node* router : routers)
         threads.emplace_back([this, router] { bring_up_router(*router); });
     auto failure = watch(wait);
-    for (std::thread& thread : threads) thread.join();
+    for (std::thread& thread : threads)
+        thread.join();
     return failure;
 }
 
@@ -316,9 +321,11 @@ std::optional<StartFailure> Startup::run_nodes(const std::vector<const Node*>& n
     if (auto failure = spawn_all(nodes)) return failure;
     std::vector<std::thread> threads;
     threads_left_ = nodes.size();
-    for (const Node* node : nodes) threads.emplace_back([this, node] { await_place(*node); });
+    for (const Node* node : nodes)
+        threads.emplace_back([this, node] { await_place(*node); });
     auto failure = watch(wait);
-    for (std::thread& thread : threads) thread.join();
+    for (std::thread& thread : threads)
+        thread.join();
     return failure;
 }
 

@@ -25,7 +25,7 @@ namespace tessera::launcher {
 
 struct StartFailure {
     int exit_code = 1;
-    const Node* node = nullptr;   // Whose log to show; may be none.
+    const Node* node = nullptr;  // Whose log to show; may be none.
     std::string reason;
 };
 

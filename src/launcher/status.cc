@@ -42,11 +42,16 @@ void ask_member(NodeStatus& status, std::map<std::string, double>& lags) {
     if (!client) return;
     const auto hello = ask_hello(*client, status_wait_max);
     if (!hello) return;
-    if (hello->is_router) status.member = "router";
-    else if (hello->is_primary) status.member = "primary";
-    else if (hello->is_secondary) status.member = "secondary";
-    else if (hello->is_arbiter) status.member = "arbiter";
-    else status.member = "starting";
+    if (hello->is_router)
+        status.member = "router";
+    else if (hello->is_primary)
+        status.member = "primary";
+    else if (hello->is_secondary)
+        status.member = "secondary";
+    else if (hello->is_arbiter)
+        status.member = "arbiter";
+    else
+        status.member = "starting";
     if (hello->is_primary) lags = read_lags(*client);
 }
 
@@ -67,8 +72,8 @@ void ask_router(const Node& router, ClusterStatus& status) {
     if (!client) return;
     if (const auto reply = client->run_ok("admin", bson::make("listShards", 1), status_wait_max))
         status.registered = shards_of(*reply);
-    if (const auto reply = client->run_ok("admin", bson::make("balancerStatus", 1),
-                                          status_wait_max)) {
+    if (const auto reply =
+            client->run_ok("admin", bson::make("balancerStatus", 1), status_wait_max)) {
         const bson::Value mode = (*reply)["mode"];
         if (mode.is_string()) status.balancer = mode.as_string() == "off" ? "off" : "on";
     }
@@ -100,10 +105,14 @@ std::string member_text(const NodeStatus& status) {
 
 std::string_view health_name(Health health) {
     switch (health) {
-        case Health::healthy: return "healthy";
-        case Health::degraded: return "degraded";
-        case Health::unavailable: return "unavailable";
-        case Health::down: break;
+        case Health::healthy:
+            return "healthy";
+        case Health::degraded:
+            return "degraded";
+        case Health::unavailable:
+            return "unavailable";
+        case Health::down:
+            break;
     }
     return "down";
 }
@@ -145,8 +154,9 @@ Health judge(const Topology& topology,
     }
     if (!is_any_up) return Health::down;
     const bool is_writable =
-        has_router && std::all_of(has_primary.begin(), has_primary.end(),
-                                  [](const auto& entry) { return entry.second; });
+        has_router && std::all_of(has_primary.begin(), has_primary.end(), [](const auto& entry) {
+            return entry.second;
+        });
     if (!is_writable) return Health::unavailable;
     return is_all_well ? Health::healthy : Health::degraded;
 }
@@ -166,7 +176,8 @@ ClusterStatus read_status(const Topology& topology) {
         threads.emplace_back([&status, router = node.node] { ask_router(*router, status); });
         break;
     }
-    for (std::thread& thread : threads) thread.join();
+    for (std::thread& thread : threads)
+        thread.join();
     for (const auto& of_set : lags) {
         for (NodeStatus& node : status.nodes) {
             const auto found = of_set.find(node.node->address().to_string());
@@ -189,7 +200,8 @@ std::string status_json(const Topology& topology, const ClusterStatus& status) {
             auto shard = shards.object();
             shard.append("name", name);
             const auto chunks = status.chunks.find(name);
-            shard.append("chunks", chunks == status.chunks.end() ? std::int64_t{0} : chunks->second);
+            shard.append("chunks",
+                         chunks == status.chunks.end() ? std::int64_t{0} : chunks->second);
         }
     }
     {
@@ -200,9 +212,10 @@ std::string status_json(const Topology& topology, const ClusterStatus& status) {
             if (!node.node->set.empty()) entry.append("set", node.node->set);
             entry.append("address", node.node->address().to_string());
             entry.append("port", std::int32_t{node.node->port});
-            entry.append("status", node.process == ProcessState::gone      ? "down"
-                                   : node.process == ProcessState::running ? "running"
-                                                                           : "frozen");
+            entry.append("status",
+                         node.process == ProcessState::gone      ? "down"
+                         : node.process == ProcessState::running ? "running"
+                                                                 : "frozen");
             entry.append("state", node.member);
             if (node.pid != 0) entry.append("pid", node.pid);
             if (node.lag_seconds) entry.append("lagSeconds", *node.lag_seconds);
@@ -229,12 +242,14 @@ std::string status_text(const Topology& topology, const ClusterStatus& status) {
         uptime = std::max(uptime, node.uptime_seconds);
         if (node.process == ProcessState::gone && down.empty()) down = node.node->name;
     }
-    std::string text = fmt::format("cluster {}   {}   up {}   data {}\n", topology.name,
-                                   health_name(status.health), duration_text(uptime),
+    std::string text = fmt::format("cluster {}   {}   up {}   data {}\n",
+                                   topology.name,
+                                   health_name(status.health),
+                                   duration_text(uptime),
                                    short_path(topology.directory));
     for (const std::string& group : order) {
-        text += fmt::format("  {:<10} {}/{}{}", group, counts[group].first, counts[group].second,
-                            lines[group]);
+        text += fmt::format(
+            "  {:<10} {}/{}{}", group, counts[group].first, counts[group].second, lines[group]);
         if (const auto chunks = status.chunks.find(group); chunks != status.chunks.end())
             text += fmt::format("   {} chunks", chunks->second);
         text += '\n';

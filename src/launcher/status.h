@@ -18,8 +18,8 @@ struct NodeStatus {
     const Node* node = nullptr;
     ProcessState process = ProcessState::gone;
     int pid = 0;
-    std::string member;           // "router", "primary", "secondary", "arbiter", "starting",
-                                  // "no answer", "frozen", "down".
+    std::string member;  // "router", "primary", "secondary", "arbiter", "starting",
+                         // "no answer", "frozen", "down".
     std::optional<double> lag_seconds;
     double uptime_seconds = 0;
     std::int64_t resident_bytes = 0;
@@ -30,10 +30,10 @@ std::string_view health_name(Health health);
 
 struct ClusterStatus {
     Health health = Health::down;
-    std::vector<NodeStatus> nodes;                  // In the topology's order.
-    std::map<std::string, std::int64_t> chunks;     // By shard, where a router says it.
-    std::vector<std::string> registered;            // Shards a router knows.
-    std::string balancer;                           // "on", "off", or empty when nobody says.
+    std::vector<NodeStatus> nodes;               // In the topology's order.
+    std::map<std::string, std::int64_t> chunks;  // By shard, where a router says it.
+    std::vector<std::string> registered;         // Shards a router knows.
+    std::string balancer;                        // "on", "off", or empty when nobody says.
 };
 
 /// Processes alone: asks nobody.
@@ -41,7 +41,8 @@ std::vector<NodeStatus> process_states(const Topology& topology);
 /// Asks every process at the same time, each at most status_wait_max.
 ClusterStatus read_status(const Topology& topology);
 /// What the parts together amount to.
-Health judge(const Topology& topology, const std::vector<NodeStatus>& nodes,
+Health judge(const Topology& topology,
+             const std::vector<NodeStatus>& nodes,
              std::size_t shards_registered);
 
 std::string status_json(const Topology& topology, const ClusterStatus& status);

@@ -41,16 +41,22 @@ bool fits(const NodeStatus& status, std::string_view word, Kind kind) {
     word = singular(word);
     const Node& node = *status.node;
     switch (kind) {
-        case Kind::all: return true;
-        case Kind::one: return node.name == word || std::to_string(node.port) == word;
-        case Kind::set: return node.set == word;
-        case Kind::role: return role_name(node.role) == word;
+        case Kind::all:
+            return true;
+        case Kind::one:
+            return node.name == word || std::to_string(node.port) == word;
+        case Kind::set:
+            return node.set == word;
+        case Kind::role:
+            return role_name(node.role) == word;
         case Kind::process:
-            return word == "down"      ? status.process == ProcessState::gone
+            return word == "down"     ? status.process == ProcessState::gone
                    : word == "frozen" ? status.process == ProcessState::frozen
-                                       : status.process != ProcessState::gone;
-        case Kind::member: return status.member == word;
-        case Kind::none: break;
+                                      : status.process != ProcessState::gone;
+        case Kind::member:
+            return status.member == word;
+        case Kind::none:
+            break;
     }
     return false;
 }
@@ -97,9 +103,10 @@ Result<std::vector<const Node*>> select_nodes(const Topology& topology,
         if (is_chosen) chosen.push_back(status.node);
     }
     if (chosen.empty())
-        return Error(ErrorCode::no_such_key, fmt::format("no process is '{}' now; see "
-                                                         "tessera status",
-                                                         text));
+        return Error(ErrorCode::no_such_key,
+                     fmt::format("no process is '{}' now; see "
+                                 "tessera status",
+                                 text));
     return chosen;
 }
 

@@ -16,9 +16,12 @@ std::string count(std::int64_t number, std::string_view what) {
     return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
-void append_words(bson::Builder& out, std::string_view name, const std::vector<std::string>& words) {
+void append_words(bson::Builder& out,
+                  std::string_view name,
+                  const std::vector<std::string>& words) {
     auto array = out.array(name);
-    for (const std::string& word : words) array.append(word);
+    for (const std::string& word : words)
+        array.append(word);
 }
 
 std::vector<std::string> words_of(const bson::Value& value) {
@@ -33,16 +36,19 @@ std::vector<std::string> words_of(const bson::Value& value) {
 
 std::string_view role_name(Role role) {
     switch (role) {
-        case Role::router: return "router";
-        case Role::config: return "config";
-        case Role::shard: break;
+        case Role::router:
+            return "router";
+        case Role::config:
+            return "config";
+        case Role::shard:
+            break;
     }
     return "shard";
 }
 
 std::string Shape::to_string() const {
-    std::string text = fmt::format("{}, {} of {}", count(routers, "router"), count(shards, "shard"),
-                                   count(members, "member"));
+    std::string text = fmt::format(
+        "{}, {} of {}", count(routers, "router"), count(shards, "shard"), count(members, "member"));
     if (arbiters > 0) text += fmt::format(" and {}", count(arbiters, "arbiter"));
     return text + ", " + count(config, "config server");
 }
@@ -140,7 +146,8 @@ Topology plan(const Shape& shape, std::uint16_t first_port) {
 }
 
 void set_ports(Topology& topology, std::uint16_t first_port) {
-    for (Node& node : topology.nodes) node.port = first_port++;
+    for (Node& node : topology.nodes)
+        node.port = first_port++;
 }
 
 std::string topology_to_json(const Topology& topology) {
@@ -159,7 +166,8 @@ std::string topology_to_json(const Topology& topology) {
     append_words(out, "shardFlags", topology.flags.shard);
     {
         auto ports = out.object("ports");
-        for (const Node& node : topology.nodes) ports.append(node.name, std::int32_t{node.port});
+        for (const Node& node : topology.nodes)
+            ports.append(node.name, std::int32_t{node.port});
     }
     return bson::to_json(std::move(out).finish()) + "\n";
 }
@@ -173,15 +181,19 @@ Result<Topology> topology_from_json(std::string_view text) {
     if (!shape_value.is_object() || !ports.is_object() || !document["name"].is_string())
         return Error(ErrorCode::failed_to_parse, "it needs name, shape and ports");
     const bson::View view = shape_value.as_view();
-    const Shape shape{view["routers"].to_int64(), view["shards"].to_int64(),
-                      view["members"].to_int64(), view["arbiters"].to_int64(),
+    const Shape shape{view["routers"].to_int64(),
+                      view["shards"].to_int64(),
+                      view["members"].to_int64(),
+                      view["arbiters"].to_int64(),
                       view["config"].to_int64()};
     Topology topology = plan(shape, 0);
     topology.name = document["name"].as_string();
     topology.cache_gigabytes = document["cacheGB"].to_double();
     topology.is_ephemeral = document["ephemeral"].is_truthy();
-    topology.flags = {words_of(document["flags"]), words_of(document["routerFlags"]),
-                      words_of(document["configFlags"]), words_of(document["shardFlags"])};
+    topology.flags = {words_of(document["flags"]),
+                      words_of(document["routerFlags"]),
+                      words_of(document["configFlags"]),
+                      words_of(document["shardFlags"])};
     for (Node& node : topology.nodes) {
         const std::int64_t port = ports.as_view()[node.name].to_int64();
         if (port <= 0 || port > 65535)
@@ -195,9 +207,9 @@ Result<Topology> load_topology(const std::string& directory) {
     const std::string path = directory + "/cluster.json";
     const auto text = read_small_file(path);
     if (!text)
-        return Error(ErrorCode::no_such_key,
-                     fmt::format("there is no cluster in {}. Next step: tessera up",
-                                 short_path(directory)));
+        return Error(
+            ErrorCode::no_such_key,
+            fmt::format("there is no cluster in {}. Next step: tessera up", short_path(directory)));
     auto topology = topology_from_json(*text);
     if (!topology)
         return Error(ErrorCode::failed_to_parse,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a cluster consists of: its processes, their ports and flags. It is a file, cluster.json in the
-// cluster's folder, written once; ports stay what they were for as long as the cluster lives.
+// What a cluster consists of: its processes, their ports and flags. It is a file, cluster.json in
+// the cluster's folder, written once; ports stay what they were for as long as the cluster lives.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ enum class Role { router, config, shard };
 std::string_view role_name(Role role);
 
 struct Node {
-    std::string name;         // "router-1", "config-2", "shard-1-3"
+    std::string name;  // "router-1", "config-2", "shard-1-3"
     Role role = Role::router;
-    std::string set;          // "config", "shard-1"; empty for a router.
+    std::string set;  // "config", "shard-1"; empty for a router.
     bool is_arbiter = false;
     std::uint16_t port = 0;
 
@@ -52,7 +52,7 @@ struct ExtraFlags {
 
 struct Topology {
     std::string name;
-    std::string directory;    // Absolute; not in the file, so that a cluster may be moved.
+    std::string directory;  // Absolute; not in the file, so that a cluster may be moved.
     Shape shape;
     ExtraFlags flags;
     double cache_gigabytes = 0.25;  // Of a member, at most.

@@ -2,15 +2,14 @@
 //
 // `tessera up`: plan or find the cluster, check its ports, start what is down, wait for readiness,
 // show how to connect. Whatever fails leaves nothing running that was not running before.
-#include <poll.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <random>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bson/builder.h"
 #include "bson/json.h"
@@ -28,8 +27,10 @@ namespace {
 
 Shape wanted_shape(const Arguments& arguments) {
     const Shape usual;
-    return {arguments.routers.value_or(usual.routers), arguments.shards.value_or(usual.shards),
-            arguments.members.value_or(usual.members), arguments.arbiters.value_or(usual.arbiters),
+    return {arguments.routers.value_or(usual.routers),
+            arguments.shards.value_or(usual.shards),
+            arguments.members.value_or(usual.members),
+            arguments.arbiters.value_or(usual.arbiters),
             arguments.config.value_or(usual.config)};
 }
 
@@ -41,8 +42,10 @@ Result<std::uint16_t> first_port(const Arguments& arguments, const Shape& shape)
         const auto found = find_free_block(count, listening_ports(), draw);
         if (!found)
             return Error(ErrorCode::internal_error,
-                         fmt::format("no {} neighbouring free ports between {} and {}", count,
-                                     any_port_first, any_port_last));
+                         fmt::format("no {} neighbouring free ports between {} and {}",
+                                     count,
+                                     any_port_first,
+                                     any_port_last));
         return *found;
     }
     const std::size_t first =
@@ -71,11 +74,11 @@ Result<Topology> plan_cluster(const Arguments& arguments, const Place& place) {
 // What is asked for must be what is there; only what somebody said is compared.
 Status check_same(const Arguments& arguments, const Topology& topology) {
     std::string differences;
-    const auto compare = [&](std::string_view flag, std::optional<std::int64_t> asked,
-                             std::int64_t has) {
-        if (asked && *asked != has)
-            differences += fmt::format("\n  --{} {}: it has {}", flag, *asked, has);
-    };
+    const auto compare =
+        [&](std::string_view flag, std::optional<std::int64_t> asked, std::int64_t has) {
+            if (asked && *asked != has)
+                differences += fmt::format("\n  --{} {}: it has {}", flag, *asked, has);
+        };
     compare("shards", arguments.shards, topology.shape.shards);
     compare("members", arguments.members, topology.shape.members);
     compare("routers", arguments.routers, topology.shape.routers);
@@ -85,23 +88,27 @@ Status check_same(const Arguments& arguments, const Topology& topology) {
     if (arguments.flags != ExtraFlags() && arguments.flags != topology.flags)
         differences += "\n  server flags: it has others";
     if (differences.empty()) return ok();
-    return Error(ErrorCode::internal_error,
-                 fmt::format("the cluster {} in {} is another one:{}\nNext step: tessera up without "
-                             "these flags, another name or --dir, or tessera destroy first",
-                             topology.name, short_path(topology.directory), differences));
+    return Error(
+        ErrorCode::internal_error,
+        fmt::format("the cluster {} in {} is another one:{}\nNext step: tessera up without "
+                    "these flags, another name or --dir, or tessera destroy first",
+                    topology.name,
+                    short_path(topology.directory),
+                    differences));
 }
 
 Status check_ports(const Topology& topology, const std::vector<const Node*>& nodes) {
     std::vector<std::uint16_t> ports;
-    for (const Node* node : nodes) ports.push_back(node->port);
+    for (const Node* node : nodes)
+        ports.push_back(node->port);
     const auto taken = taken_ports(ports);
     if (taken.empty()) return ok();
     std::string text = "these ports are taken:";
     for (const PortHolder& holder : taken)
         text += holder.pid == 0
                     ? fmt::format("\n  {}  by a process of another user", holder.port)
-                    : fmt::format("\n  {}  by pid {}: {}", holder.port, holder.pid,
-                                  holder.command_line);
+                    : fmt::format(
+                          "\n  {}  by pid {}: {}", holder.port, holder.pid, holder.command_line);
     text += fmt::format(
         "\nNothing was started. Next step:\n"
         "  if that is another cluster, stop it: tessera list, tessera down NAME\n"
@@ -127,14 +134,18 @@ std::string card(const Topology& topology, const std::string& headline) {
     std::string text = fmt::format("{}\n\n", headline);
     text += fmt::format("  mongosh    mongosh \"mongodb://{}\"\n", router.address().to_string());
     text += fmt::format("  drivers    {}\n", topology.uri());
-    text += fmt::format("  import     mongoimport --host 127.0.0.1 --port {} --db tp --collection "
-                        "books --file FILE.json --jsonArray\n", router.port);
+    text += fmt::format(
+        "  import     mongoimport --host 127.0.0.1 --port {} --db tp --collection "
+        "books --file FILE.json --jsonArray\n",
+        router.port);
     text += fmt::format("  routers    {}\n", address_line(topology.of_role(Role::router)));
     for (const std::string& set : topology.sets())
         text += fmt::format("  {:<10} {}\n", set, address_line(topology.of_set(set)));
     text += fmt::format("  data, logs {}\n", short_path(topology.directory));
-    text += fmt::format("  next       tessera status{0} | tessera logs{0} -f | tessera kill{0} "
-                        "shard-1 primary | tessera down{0}\n", name);
+    text += fmt::format(
+        "  next       tessera status{0} | tessera logs{0} -f | tessera kill{0} "
+        "shard-1 primary | tessera down{0}\n",
+        name);
     if (topology.is_ephemeral) text += "  ephemeral: `tessera down` deletes the data\n";
     return text;
 }
@@ -143,7 +154,8 @@ std::string plan_text(const Topology& topology) {
     std::string text = fmt::format("{} in {}\n", topology.shape.to_string(), topology.directory);
     for (const Node& node : topology.nodes) {
         text += fmt::format("{:<12} {}  ", node.name, node.port);
-        for (const std::string& word : topology.command_line(node)) text += " " + word;
+        for (const std::string& word : topology.command_line(node))
+            text += " " + word;
         text += '\n';
     }
     return text;
@@ -162,7 +174,8 @@ std::string plan_json(const Topology& topology) {
             entry.append("port", std::int32_t{node.port});
             entry.append("folder", topology.folder_of(node)).append("log", topology.log_of(node));
             auto words = entry.array("command");
-            for (const std::string& word : topology.command_line(node)) words.append(word);
+            for (const std::string& word : topology.command_line(node))
+                words.append(word);
         }
     }
     return bson::to_json(std::move(out).finish());
@@ -175,7 +188,8 @@ std::string ready_json(const Topology& topology, const Startup& startup, double 
     out.append("started", static_cast<std::int64_t>(startup.started().size()));
     {
         auto phases = out.object("phases");
-        for (const auto& [name, when] : startup.phases()) phases.append(name, when);
+        for (const auto& [name, when] : startup.phases())
+            phases.append(name, when);
     }
     return bson::to_json(std::move(out).finish());
 }
@@ -185,11 +199,14 @@ void show_failure(const Topology& topology, const StartFailure& failure, Progres
     if (failure.node != nullptr) {
         const std::string log = topology.log_of(*failure.node);
         text += fmt::format("\n  last lines of {}:", short_path(log));
-        for (const std::string& line : last_lines(log, failure_log_lines)) text += "\n    " + line;
+        for (const std::string& line : last_lines(log, failure_log_lines))
+            text += "\n    " + line;
         text += fmt::format("\n  log: {}", log);
     }
-    text += fmt::format("\nWhat this had started is stopped again. Next step: look at the logs in {}, "
-                        "then tessera up", short_path(topology.directory));
+    text += fmt::format(
+        "\nWhat this had started is stopped again. Next step: look at the logs in {}, "
+        "then tessera up",
+        short_path(topology.directory));
     progress.complain(text);
 }
 
@@ -206,11 +223,14 @@ void forget_fresh(const Topology& topology) {
 int stay_until_told(const Topology& topology, Progress& progress, Signals& signals) {
     progress.say("Ctrl-C stops the cluster; a second one kills it");
     pollfd told{signals.descriptor(), POLLIN, 0};
-    while (signals.take() == 0) ::poll(&told, 1, -1);
+    while (signals.take() == 0)
+        ::poll(&told, 1, -1);
     std::vector<const Node*> all;
-    for (const Node& node : topology.nodes) all.push_back(&node);
+    for (const Node& node : topology.nodes)
+        all.push_back(&node);
     const StopReport report = stop_nodes(topology, all, progress, signals, stop_wait_max);
-    for (const std::string& failure : report.failures) progress.complain("tessera: " + failure);
+    for (const std::string& failure : report.failures)
+        progress.complain("tessera: " + failure);
     progress.say(fmt::format("stopped {} processes, killed {}", report.ended, report.killed));
     if (topology.is_ephemeral) return delete_cluster(topology, progress);
     return report.failures.empty() ? exit_code::clean : exit_code::failed;
@@ -223,19 +243,23 @@ std::vector<const Node*> nodes_down(const Topology& topology) {
     return down;
 }
 
-void show_ready(const Arguments& arguments, const Topology& topology, const Startup& startup,
+void show_ready(const Arguments& arguments,
+                const Topology& topology,
+                const Startup& startup,
                 double seconds) {
     if (arguments.json) {
         fmt::print("{}\n", ready_json(topology, startup, seconds));
     } else if (arguments.quiet) {
         fmt::print("{}\n", topology.uri());
     } else {
-        const std::string headline =
-            startup.started().empty()
-                ? fmt::format("Cluster {} is already running: {}", topology.name,
-                              topology.shape.to_string())
-                : fmt::format("Cluster {} is ready after {:.2f} s: {}", topology.name, seconds,
-                              topology.shape.to_string());
+        const std::string headline = startup.started().empty()
+                                         ? fmt::format("Cluster {} is already running: {}",
+                                                       topology.name,
+                                                       topology.shape.to_string())
+                                         : fmt::format("Cluster {} is ready after {:.2f} s: {}",
+                                                       topology.name,
+                                                       seconds,
+                                                       topology.shape.to_string());
         fmt::print("{}", card(topology, headline));
     }
     std::fflush(stdout);
@@ -243,7 +267,7 @@ void show_ready(const Arguments& arguments, const Topology& topology, const Star
 
 struct Attempt {
     int code = 0;
-    bool may_repeat = false;   // Somebody took a port between the plan and the start.
+    bool may_repeat = false;  // Somebody took a port between the plan and the start.
 };
 
 Attempt bring_up(const Arguments& arguments,
@@ -257,15 +281,15 @@ Attempt bring_up(const Arguments& arguments,
         return {complain(progress, saved.error()), false};
     Signals signals;
     if (!down.empty())
-        progress.say(fmt::format("starting {} processes in {}", down.size(),
-                                 short_path(topology.directory)));
+        progress.say(fmt::format(
+            "starting {} processes in {}", down.size(), short_path(topology.directory)));
     Startup startup(topology, progress, signals);
     const Duration wait = arguments.wait > 0s ? arguments.wait : ready_wait_default;
     const auto failure = startup.run(down, wait);
     if (failure) {
         stop_nodes(topology, startup.started(), progress, signals, stop_wait_max);
-        const bool may_repeat = failure->exit_code == exit_code::port_taken && is_fresh &&
-                                arguments.any_port;
+        const bool may_repeat =
+            failure->exit_code == exit_code::port_taken && is_fresh && arguments.any_port;
         if (!may_repeat) show_failure(topology, *failure, progress);
         if (is_fresh) forget_fresh(topology);
         return {failure->exit_code, may_repeat};
@@ -291,8 +315,10 @@ int run_up(const Arguments& arguments) {
         if (const auto same = check_same(arguments, *topology); !is_fresh && !same)
             return complain(progress, same.error());
         if (arguments.is_dry_run) {
-            if (arguments.json) fmt::print("{}\n", plan_json(*topology));
-            else fmt::print("{}", plan_text(*topology));
+            if (arguments.json)
+                fmt::print("{}\n", plan_json(*topology));
+            else
+                fmt::print("{}", plan_text(*topology));
             return exit_code::clean;
         }
         if (const auto made = make_directories(place->directory); !made)

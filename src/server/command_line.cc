@@ -19,7 +19,9 @@ struct Assignment {
     OptionValue value;
 };
 
-Error bad_option(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_option(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 std::string name_of(const Option& option) {
     return option.name.empty() ? std::string(option.path) : fmt::format("--{}", option.name);
@@ -28,15 +30,17 @@ std::string name_of(const Option& option) {
 Error unknown_flag(Program program, std::string_view flag) {
     const std::string_view near = nearest_option(program, flag);
     std::string reason = fmt::format("unrecognised option '--{}'", flag);
-    if (find_option(program == Program::mongod ? Program::mongos : Program::mongod, flag) != nullptr)
-        reason += program == Program::mongod ? "; it is one of mongos's" : "; it is one of mongod's";
+    if (find_option(program == Program::mongod ? Program::mongos : Program::mongod, flag) !=
+        nullptr)
+        reason +=
+            program == Program::mongod ? "; it is one of mongos's" : "; it is one of mongod's";
     else if (!near.empty())
         reason += fmt::format("; did you mean --{}?", near);
     return bad_option(std::move(reason));
 }
 
-Error refused(const Option& option) {
-    return bad_option(fmt::format("{} is not supported: {}", name_of(option), option.help));
+Error refused(const Option& option, std::string_view written) {
+    return bad_option(fmt::format("{} is not supported: {}", written, option.help));
 }
 
 // --tlsX and --sslX as a family: more of them than are worth naming.
@@ -68,10 +72,11 @@ private:
         const std::string_view name = word.substr(0, equals);
         const Option* const option = find_option(program_, name);
         if (option == nullptr) {
-            if (is_of_tls(name)) return refused(*find_option(program_, "tlsMode"));
+            if (is_of_tls(name))
+                return refused(*find_option(program_, "tlsMode"), fmt::format("--{}", name));
             return unknown_flag(program_, name);
         }
-        if (option->use == Use::refused) return refused(*option);
+        if (option->use == Use::refused) return refused(*option, name_of(*option));
         if (equals != std::string_view::npos)
             return add(*option, std::string(word.substr(equals + 1)));
         if (option->kind == Kind::flag) return add(*option, "");
@@ -85,8 +90,7 @@ private:
 
     Status read_letters(std::string_view letters) {
         const Option* const option = find_letter(program_, letters.front());
-        if (option == nullptr)
-            return bad_option(fmt::format("unrecognised option '-{}'", letters));
+        if (option == nullptr) return bad_option(fmt::format("unrecognised option '-{}'", letters));
         if (option->letter == 'v') {
             if (letters.find_first_not_of('v') != std::string_view::npos)
                 return bad_option(fmt::format("unrecognised option '-{}'", letters));
@@ -101,8 +105,8 @@ private:
 
     Status add_next(const Option& option) {
         if (at_ == argv_.size())
-            return bad_option(fmt::format("the required argument for option '{}' is missing",
-                                          name_of(option)));
+            return bad_option(
+                fmt::format("the required argument for option '{}' is missing", name_of(option)));
         return add(option, argv_[at_++]);
     }
 
@@ -124,14 +128,16 @@ Result<Assignment> read_entry(Program program, const FileEntry& entry, const std
     if (option == nullptr) {
         if (entry.key.starts_with("net.tls.") || entry.key.starts_with("net.ssl.") ||
             (!entry.is_path && is_of_tls(entry.key)))
-            return refused(*find_option(program, "tlsMode"));
-        const std::string_view near = entry.is_path ? nearest_path(program, entry.key)
-                                                    : nearest_option(program, entry.key);
-        return bad_option(fmt::format("Unrecognized option: {} (in {}){}", entry.key, file,
-                                      near.empty() ? std::string()
-                                                   : fmt::format("; did you mean {}?", near)));
+            return refused(*find_option(program, "tlsMode"), entry.key);
+        const std::string_view near =
+            entry.is_path ? nearest_path(program, entry.key) : nearest_option(program, entry.key);
+        return bad_option(
+            fmt::format("Unrecognized option: {} (in {}){}",
+                        entry.key,
+                        file,
+                        near.empty() ? std::string() : fmt::format("; did you mean {}?", near)));
     }
-    if (option->use == Use::refused) return refused(*option);
+    if (option->use == Use::refused) return refused(*option, entry.key);
     TRY(auto value, read_value(*option, entry.value));
     return Assignment{option, std::move(value)};
 }
@@ -140,13 +146,16 @@ using ParsedValue = std::variant<bool, std::int32_t, std::int64_t, double, std::
 
 ParsedValue parsed_value(const Assignment& assignment) {
     switch (assignment.option->kind) {
-        case Kind::flag: return assignment.value.flag;
-        case Kind::number: return assignment.value.number;
+        case Kind::flag:
+            return assignment.value.flag;
+        case Kind::number:
+            return assignment.value.number;
         case Kind::integer:
             if (assignment.value.integer == static_cast<std::int32_t>(assignment.value.integer))
                 return static_cast<std::int32_t>(assignment.value.integer);
             return assignment.value.integer;
-        case Kind::text: break;
+        case Kind::text:
+            break;
     }
     return assignment.value.text;
 }
@@ -190,7 +199,8 @@ void append_level(bson::Builder& out, Position at, Position end, std::size_t dep
         }
         const std::string prefix = at->first.substr(0, depth + dot + 1);
         Position last = at;
-        while (last != end && last->first.starts_with(prefix)) ++last;
+        while (last != end && last->first.starts_with(prefix))
+            ++last;
         bson::Builder child = out.object(rest.substr(0, dot));
         append_level(child, at, last, prefix.size());
         child.done();
@@ -211,10 +221,13 @@ Status check_binding(Settings& settings, bool allows_open_bind) {
     for (const std::string& address : settings.bind_addresses) {
         if (HostAndPort{address, 0}.is_loopback() || address.starts_with("/")) continue;
         return bad_option(fmt::format(
-            "refusing to listen at {}: nobody has to authenticate, so any machine that reaches this "
+            "refusing to listen at {}: nobody has to authenticate, so any machine that reaches "
+            "this "
             "one could read and write. Bind to 127.0.0.1, or override with --setParameter {}=true "
             "or the environment variable {}=1",
-            address == "*" ? "every address" : address, open_bind_parameter, open_bind_variable));
+            address == "*" ? "every address" : address,
+            open_bind_parameter,
+            open_bind_variable));
     }
     return ok();
 }
@@ -225,18 +238,19 @@ Status check_together(CommandLine& line, bool has_db_path, bool allows_open_bind
         return bad_option("--fork has to be used with --logpath");
     if (settings.program == Program::mongos) {
         if (settings.config_hosts.empty())
-            return bad_option("error: no args for --configdb; it names the config servers: "
-                              "--configdb <set name>/<host:port>,<host:port>,...");
+            return bad_option(
+                "error: no args for --configdb; it names the config servers: "
+                "--configdb <set name>/<host:port>,<host:port>,...");
         return check_binding(settings, allows_open_bind);
     }
     if (settings.cluster_role == ClusterRole::config && !has_db_path)
         settings.db_path = "/data/configdb";
     if (line.action == Action::shut_down) return ok();
     if (settings.cluster_role != ClusterRole::none && settings.set_name.empty())
-        return bad_option(fmt::format("Cannot start a {} as a standalone server. Please use the "
-                                      "option --replSet to start the node as a replica set.",
-                                      settings.cluster_role == ClusterRole::config ? "configsvr"
-                                                                                   : "shardsvr"));
+        return bad_option(
+            fmt::format("Cannot start a {} as a standalone server. Please use the "
+                        "option --replSet to start the node as a replica set.",
+                        settings.cluster_role == ClusterRole::config ? "configsvr" : "shardsvr"));
     return check_binding(settings, allows_open_bind);
 }
 
@@ -264,7 +278,8 @@ Result<CommandLine> parse_command_line(Program program,
     }
     if (line.action == Action::help || line.action == Action::version) return line;
     // What the command line says counts more than what a file says.
-    for (Assignment& assignment : given) all.push_back(std::move(assignment));
+    for (Assignment& assignment : given)
+        all.push_back(std::move(assignment));
 
     ParsedMap parsed;
     bool has_db_path = false;
@@ -272,7 +287,8 @@ Result<CommandLine> parse_command_line(Program program,
         const Option& option = *assignment.option;
         if (option.apply != nullptr) TRY_OK(option.apply(line.settings, assignment.value));
         if (option.use == Use::ignored)
-            line.warnings.push_back(fmt::format("{} has no effect: {}", name_of(option), option.help));
+            line.warnings.push_back(
+                fmt::format("{} has no effect: {}", name_of(option), option.help));
         has_db_path = has_db_path || option.name == "dbpath";
         note(parsed, line.settings, assignment);
     }

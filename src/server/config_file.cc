@@ -20,8 +20,10 @@ Error bad_file(const std::string& name, std::string_view reason) {
 
 std::string_view trimmed(std::string_view text) {
     const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
-    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+    while (!text.empty() && is_space(text.front()))
+        text.remove_prefix(1);
+    while (!text.empty() && is_space(text.back()))
+        text.remove_suffix(1);
     return text;
 }
 
@@ -49,10 +51,11 @@ Result<std::vector<FileEntry>> parse_old_form(std::string_view text, const std::
         if (said.empty()) continue;
         const std::size_t equals = said.find('=');
         if (equals == std::string_view::npos)
-            return bad_file(name, fmt::format("line {}: '{}' is not of the form option = value",
-                                              number, said));
+            return bad_file(
+                name, fmt::format("line {}: '{}' is not of the form option = value", number, said));
         entries.push_back({std::string(trimmed(said.substr(0, equals))),
-                           std::string(trimmed(said.substr(equals + 1))), false});
+                           std::string(trimmed(said.substr(equals + 1))),
+                           false});
     }
     return entries;
 }
@@ -75,9 +78,9 @@ Status collect(const YAML::Node& node,
             return Error(ErrorCode::bad_value, fmt::format("a key below '{}' is no word", path));
         const std::string& key = entry.first.Scalar();
         if (key.starts_with("__"))
-            return Error(ErrorCode::bad_value,
-                         fmt::format("{}: values from commands or from the network are not supported",
-                                     key));
+            return Error(
+                ErrorCode::bad_value,
+                fmt::format("{}: values from commands or from the network are not supported", key));
         // A server parameter's own name is no part of a path.
         if (path == "setParameter") {
             if (!entry.second.IsScalar())

@@ -12,7 +12,8 @@
 
 namespace tessera::server {
 
-/// One setting as the file says it. `key` is a dotted path in YAML, an option's name in the old form.
+/// One setting as the file says it. `key` is a dotted path in YAML, an option's name in the old
+/// form.
 struct FileEntry {
     std::string key;
     std::string value;

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/daemon.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/file.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -16,7 +9,13 @@
 #include <cstring>
 #include <fstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "server/settings.h"
 
@@ -31,9 +30,10 @@ Error failure(const std::string& what) {
 
 // The parent: one byte says ready; the pipe's end without one, that the child has ended.
 [[noreturn]] void wait_for_child(pid_t child, int pipe) {
-    fmt::print("about to fork child process, waiting until server is ready for connections.\n"
-               "forked process: {}\n",
-               child);
+    fmt::print(
+        "about to fork child process, waiting until server is ready for connections.\n"
+        "forked process: {}\n",
+        child);
     std::fflush(stdout);
     char byte = 0;
     ssize_t length = 0;
@@ -49,9 +49,10 @@ Error failure(const std::string& what) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    fmt::print("ERROR: child process failed, exited with {}\n"
-               "To see additional information in this output, start without the \"--fork\" option.\n",
-               code);
+    fmt::print(
+        "ERROR: child process failed, exited with {}\n"
+        "To see additional information in this output, start without the \"--fork\" option.\n",
+        code);
     std::fflush(stdout);
     std::_Exit(code == 0 ? exit_code::uncaught : code);
 }

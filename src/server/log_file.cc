@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/log_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 
-#include <sys/uio.h>
-
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 namespace tessera::server {
 namespace {
@@ -23,7 +21,9 @@ constexpr int names_max = 1000;  // Files set aside within one second.
 
 Error failure(const std::string& what, const std::string& path) {
     return {ErrorCode::bad_value,
-            fmt::format("Can't initialize rotatable log file :: caused by :: {} {}: {}", what, path,
+            fmt::format("Can't initialize rotatable log file :: caused by :: {} {}: {}",
+                        what,
+                        path,
                         std::strerror(errno))};
 }
 
@@ -37,9 +37,14 @@ Status set_aside(const std::string& path) {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};
     gmtime_r(&now, &parts);
-    const std::string stem =
-        fmt::format("{}.{:04}-{:02}-{:02}T{:02}-{:02}-{:02}", path, parts.tm_year + 1900,
-                    parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    const std::string stem = fmt::format("{}.{:04}-{:02}-{:02}T{:02}-{:02}-{:02}",
+                                         path,
+                                         parts.tm_year + 1900,
+                                         parts.tm_mon + 1,
+                                         parts.tm_mday,
+                                         parts.tm_hour,
+                                         parts.tm_min,
+                                         parts.tm_sec);
     std::string name = stem;
     for (int i = 1; i < names_max && ::access(name.c_str(), F_OK) == 0; ++i)
         name = fmt::format("{}.{}", stem, i);
@@ -57,7 +62,9 @@ Result<std::shared_ptr<LogFile>> LogFile::open(Options options) {
     return std::shared_ptr<LogFile>(new LogFile(std::move(options), descriptor));
 }
 
-LogFile::~LogFile() { ::close(descriptor_); }
+LogFile::~LogFile() {
+    ::close(descriptor_);
+}
 
 void LogFile::write(std::string_view line) {
     char newline = '\n';

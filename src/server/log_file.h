@@ -16,8 +16,8 @@ class LogFile {
 public:
     struct Options {
         std::string path;
-        bool appends = false;   // Else a file that is there is set aside first.
-        bool reopens = false;   // On rotation; else the file is set aside.
+        bool appends = false;  // Else a file that is there is set aside first.
+        bool reopens = false;  // On rotation; else the file is set aside.
     };
 
     /// Opens the file. Fails with FileOpenFailed's like, naming the path.

@@ -41,7 +41,8 @@ std::uint64_t seed() {
 
 std::vector<net::Loop*> all_loops(net::Server& server) {
     std::vector<net::Loop*> loops = {&server.control()};
-    for (net::Loop* const loop : server.network_loops()) loops.push_back(loop);
+    for (net::Loop* const loop : server.network_loops())
+        loops.push_back(loop);
     return loops;
 }
 
@@ -54,7 +55,9 @@ std::string host_name() {
 }  // namespace
 
 int report_failure(int code, const Error& error) {
-    log::error(log::Component::control, 20574, "Error during startup, exiting",
+    log::error(log::Component::control,
+               20574,
+               "Error during startup, exiting",
                {{"error", error}, {"exitCode", code}});
     std::fprintf(stderr, "tessera: %s\n", error.reason().c_str());
     return code;
@@ -65,15 +68,15 @@ Machinery::Machinery(const Settings& settings)
       random_(seed()),
       server_(network_options(settings), handler_),
       workers_(worker_options()) {
-    transport_ = std::make_unique<net::ClientTransport>(all_loops(server_), net::TransportOptions());
+    transport_ =
+        std::make_unique<net::ClientTransport>(all_loops(server_), net::TransportOptions());
     signals_ = std::make_unique<net::Signals>(
         server_.control(), std::vector<int>{SIGTERM, SIGINT, SIGHUP, SIGUSR1}, [this](int number) {
             if (number == SIGUSR1) {
                 if (settings_.on_log_rotation) settings_.on_log_rotation();
                 return;
             }
-            log::info(log::Component::control, 23377, "Received signal",
-                      {{"signal", number}});
+            log::info(log::Component::control, 23377, "Received signal", {{"signal", number}});
             request_stop(exit_code::clean);
         });
 }
@@ -85,7 +88,9 @@ std::optional<Machinery::Failure> Machinery::listen() {
     if (status) return std::nullopt;
     const bool is_taken = status.error().code() == net::address_in_use;
     if (is_taken)
-        log::error(log::Component::network, 22856, "Failed to set up listener",
+        log::error(log::Component::network,
+                   22856,
+                   "Failed to set up listener",
                    {{"error", status.error()}, {"port", settings_.effective_port()}});
     return Failure{is_taken ? exit_code::net_error : exit_code::bad_options,
                    std::move(status).error()};

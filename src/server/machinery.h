@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What mongod and mongos processes have alike: clock, threads, sockets, signals, log, pid file. Made
-// in order by the constructor and listen(), taken down in reverse.
+// What mongod and mongos processes have alike: clock, threads, sockets, signals, log, pid file.
+// Made in order by the constructor and listen(), taken down in reverse.
 #pragma once
 
 #include <condition_variable>
@@ -47,8 +47,8 @@ public:
     void request_stop(int exit_code);
     /// Blocks until somebody asked for the end; returns the code.
     int wait_for_stop();
-    /// Closes connections after `grace`, then stops the threads. Returns whether everything ended, so
-    /// that objects may be destroyed.
+    /// Closes connections after `grace`, then stops the threads. Returns whether everything ended,
+    /// so that objects may be destroyed.
     bool shut_down(Duration grace);
 
 private:

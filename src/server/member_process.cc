@@ -2,9 +2,9 @@
 //
 // mongod: data directory, engine, role, sockets, in the order that lets a second start on the same
 // port or directory fail before it touches anything.
-#include <malloc.h>
-
 #include <filesystem>
+
+#include <malloc.h>
 
 #include "async/block_on.h"
 #include "base/log.h"
@@ -67,7 +67,8 @@ int run_member(const Settings& settings) {
         const auto marked = storage::check_marker(settings.db_path, directory_role(settings));
         if (!marked) return report_failure(exit_code::need_downgrade, marked.error());
         if (lock->was_unclean())
-            log::warning(log::Component::storage, 22271,
+            log::warning(log::Component::storage,
+                         22271,
                          "Detected unclean shutdown - Lock file is not empty",
                          {{"dbpath", settings.db_path}});
     }
@@ -80,10 +81,13 @@ int run_member(const Settings& settings) {
     options.replication.host = options.process.host;
     options.replication.is_config_server = settings.cluster_role == ClusterRole::config;
     options.replication.oplog_bytes_max = oplog_bytes(settings);
-    roles::Surroundings surroundings{
-        machinery.clock(), machinery.transport(), machinery.control(), machinery.workers(),
-        machinery.random(), [&](int code) { machinery.request_stop(code); },
-        [&] { return machinery.connection_counts(); }};
+    roles::Surroundings surroundings{machinery.clock(),
+                                     machinery.transport(),
+                                     machinery.control(),
+                                     machinery.workers(),
+                                     machinery.random(),
+                                     [&](int code) { machinery.request_stop(code); },
+                                     [&] { return machinery.connection_counts(); }};
     auto role = roles::MemberRole::start(surroundings, std::move(options), std::move(*engine));
     if (!role) return report_failure(exit_code::uncaught, role.error());
     for (const auto& [name, value] : settings.parameters) {
@@ -98,8 +102,10 @@ int run_member(const Settings& settings) {
     async::block_on(machinery.control(), (*role)->shut_down(step_down_patience));
     const bool has_ended = machinery.shut_down(shutdown_grace);
     if (!has_ended) {
-        // Something still runs on objects we would destroy; what was acknowledged is in the journal.
-        log::warning(log::Component::control, 9000103,
+        // Something still runs on objects we would destroy; what was acknowledged is in the
+        // journal.
+        log::warning(log::Component::control,
+                     9000103,
                      "Some commands did not end; leaving without waiting for them");
         std::_Exit(code);
     }

@@ -12,15 +12,19 @@ namespace {
 
 constexpr unsigned both = for_mongod | for_mongos;
 
-Error bad_value(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad_value(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 std::vector<std::string> split(std::string_view text, char separator) {
     std::vector<std::string> parts;
     while (true) {
         const std::size_t at = text.find(separator);
         std::string_view part = text.substr(0, at);
-        while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
-        while (!part.empty() && part.back() == ' ') part.remove_suffix(1);
+        while (!part.empty() && part.front() == ' ')
+            part.remove_prefix(1);
+        while (!part.empty() && part.back() == ' ')
+            part.remove_suffix(1);
         if (!part.empty()) parts.emplace_back(part);
         if (at == std::string_view::npos) return parts;
         text.remove_prefix(at + 1);
@@ -31,8 +35,8 @@ using Value = const OptionValue&;
 
 Status set_port(Settings& settings, Value value) {
     if (value.integer < 0 || value.integer > 65535)
-        return bad_value(fmt::format("net.port must be between 0 and 65535, but it is {}",
-                                     value.integer));
+        return bad_value(
+            fmt::format("net.port must be between 0 and 65535, but it is {}", value.integer));
     settings.port = static_cast<std::uint16_t>(value.integer);
     return ok();
 }
@@ -50,15 +54,15 @@ Status set_bind_all(Settings& settings, Value value) {
 }
 
 Status set_max_connections(Settings& settings, Value value) {
-    if (value.integer < 5)
-        return bad_value("maxConns has to be at least 5");
+    if (value.integer < 5) return bad_value("maxConns has to be at least 5");
     settings.connections_max = static_cast<std::size_t>(value.integer);
     return ok();
 }
 
 Status set_cache(Settings& settings, Value value) {
     if (value.number < 0.0 || value.number > 10'000.0)
-        return bad_value("wiredTigerCacheSizeGB must be between 0.25 and 10000 (or 0: the default)");
+        return bad_value(
+            "wiredTigerCacheSizeGB must be between 0.25 and 10000 (or 0: the default)");
     settings.cache_gigabytes = value.number;
     return ok();
 }
@@ -93,7 +97,8 @@ Status set_oplog_size(Settings& settings, Value value) {
 
 Status set_role(Settings& settings, ClusterRole role) {
     if (settings.cluster_role != ClusterRole::none && settings.cluster_role != role)
-        return bad_value("--configsvr and --shardsvr exclude one another: a process is one of them");
+        return bad_value(
+            "--configsvr and --shardsvr exclude one another: a process is one of them");
     settings.cluster_role = role;
     return ok();
 }
@@ -107,8 +112,9 @@ Status set_role_by_name(Settings& settings, Value value) {
 Status set_config_db(Settings& settings, Value value) {
     const std::size_t slash = value.text.find('/');
     if (slash == std::string::npos || slash == 0)
-        return bad_value("configdb supports only replica set connection string: "
-                         "--configdb <set name>/<host:port>,<host:port>,...");
+        return bad_value(
+            "configdb supports only replica set connection string: "
+            "--configdb <set name>/<host:port>,<host:port>,...");
     settings.config_set_name = value.text.substr(0, slash);
     settings.config_hosts.clear();
     for (const std::string& host : split(std::string_view(value.text).substr(slash + 1), ',')) {
@@ -163,8 +169,9 @@ Status set_log_rotation(Settings& settings, Value value) {
 Status set_authorization(Settings& settings, Value value) {
     (void)settings;
     if (value.text == "disabled") return ok();
-    return bad_value("security.authorization: authentication is not supported yet; leave it out, "
-                     "or say disabled");
+    return bad_value(
+        "security.authorization: authentication is not supported yet; leave it out, "
+        "or say disabled");
 }
 
 constexpr std::string_view no_authentication =
@@ -172,6 +179,8 @@ constexpr std::string_view no_authentication =
 constexpr std::string_view no_tls =
     "TLS is not supported yet; start without it, on a loopback address";
 
+// A table: a row an option.
+// clang-format off
 constexpr Option table[] = {
     // General.
     {"help", 'h', both, Kind::flag, Use::applied, "", "Shows this", nullptr},
@@ -289,7 +298,8 @@ constexpr Option table[] = {
     {"repair", 0, for_mongod, Kind::flag, Use::refused, "",
      "a member recovers by itself; to rebuild it, empty its dbpath and let it copy the set",
      nullptr},
-    {"upgrade", 0, for_mongod, Kind::flag, Use::refused, "", "there is nothing to upgrade", nullptr},
+    {"upgrade", 0, for_mongod, Kind::flag, Use::refused, "",
+     "there is nothing to upgrade", nullptr},
     {"notablescan", 0, for_mongod, Kind::flag, Use::refused, "",
      "collection scans cannot be forbidden", nullptr},
     // Replication and sharding.
@@ -308,6 +318,7 @@ constexpr Option table[] = {
     {"configdb", 0, for_mongos, Kind::text, Use::applied, "sharding.configDB",
      "The config servers: <set name>/<host:port>,<host:port>,...", set_config_db},
 };
+// clang-format on
 
 bool is_for(const Option& option, Program program) {
     return (option.programs & (program == Program::mongod ? for_mongod : for_mongos)) != 0;
@@ -323,23 +334,22 @@ std::string lowered(std::string_view text) {
 // Levenshtein's distance.
 std::size_t distance(std::string_view one, std::string_view two) {
     std::vector<std::size_t> row(two.size() + 1);
-    for (std::size_t j = 0; j <= two.size(); ++j) row[j] = j;
+    for (std::size_t j = 0; j <= two.size(); ++j)
+        row[j] = j;
     for (std::size_t i = 1; i <= one.size(); ++i) {
         std::size_t diagonal = row[0];
         row[0] = i;
         for (std::size_t j = 1; j <= two.size(); ++j) {
             const std::size_t above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1,
-                               diagonal + (one[i - 1] == two[j - 1] ? 0 : 1)});
+            row[j] = std::min(
+                {above + 1, row[j - 1] + 1, diagonal + (one[i - 1] == two[j - 1] ? 0 : 1)});
             diagonal = above;
         }
     }
     return row[two.size()];
 }
 
-std::string_view nearest(Program program,
-                         std::string_view word,
-                         std::string_view Option::*field) {
+std::string_view nearest(Program program, std::string_view word, std::string_view Option::*field) {
     std::string_view best;
     std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
     const std::string wanted = lowered(word);
@@ -367,7 +377,9 @@ std::string written(const Option& option) {
 
 }  // namespace
 
-std::span<const Option> all_options() { return table; }
+std::span<const Option> all_options() {
+    return table;
+}
 
 const Option* find_option(Program program, std::string_view name) {
     return find(program, name, &Option::name);
@@ -401,20 +413,24 @@ Result<OptionValue> read_value(const Option& option, std::string text) {
                      value.text == "yes" || value.text == "on";
         if (!value.flag && value.text != "false" && value.text != "0" && value.text != "no" &&
             value.text != "off")
-            return bad_value(fmt::format("{} is true or false, not '{}'", written(option),
-                                         value.text));
+            return bad_value(
+                fmt::format("{} is true or false, not '{}'", written(option), value.text));
     } else if (option.kind == Kind::integer) {
         const auto [at, failure] = std::from_chars(begin, end, value.integer);
         if (failure != std::errc() || at != end)
-            return bad_value(fmt::format("the argument ('{}') for option '{}' is invalid: it has to "
-                                         "be a whole number",
-                                         value.text, written(option)));
+            return bad_value(
+                fmt::format("the argument ('{}') for option '{}' is invalid: it has to "
+                            "be a whole number",
+                            value.text,
+                            written(option)));
     } else if (option.kind == Kind::number) {
         const auto [at, failure] = std::from_chars(begin, end, value.number);
         if (failure != std::errc() || at != end)
-            return bad_value(fmt::format("the argument ('{}') for option '{}' is invalid: it has to "
-                                         "be a number",
-                                         value.text, written(option)));
+            return bad_value(
+                fmt::format("the argument ('{}') for option '{}' is invalid: it has to "
+                            "be a number",
+                            value.text,
+                            written(option)));
     } else if (value.text.empty() && option.letter != 'v') {
         return bad_value(fmt::format("{} needs a value", written(option)));
     }
@@ -426,12 +442,15 @@ std::string help_text(Program program) {
     std::string text = fmt::format("Options of {}:\n", name);
     for (const Option& option : table) {
         if (!is_for(option, program) || option.name.empty() || option.use == Use::refused) continue;
-        std::string left = fmt::format("  --{}{}", option.name,
-                                       option.kind == Kind::flag    ? ""
-                                       : option.letter == 'v'       ? " [=arg]"
-                                                                    : " arg");
+        std::string left = fmt::format("  --{}{}",
+                                       option.name,
+                                       option.kind == Kind::flag ? ""
+                                       : option.letter == 'v'    ? " [=arg]"
+                                                                 : " arg");
         if (option.letter != 0) left += fmt::format(" (-{})", option.letter);
-        text += fmt::format("{:<42} {}{}\n", left, option.help,
+        text += fmt::format("{:<42} {}{}\n",
+                            left,
+                            option.help,
                             option.use == Use::ignored ? " (accepted, no effect)" : "");
     }
     return text;

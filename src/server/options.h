@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The options of mongod and mongos, each named once: its flag, its place in a configuration file (and
-// in getCmdLineOpts.parsed), what it does to the settings, and its line of --help.
+// The options of mongod and mongos, each named once: its flag, its place in a configuration file
+// (and in getCmdLineOpts.parsed), what it does to the settings, and its line of --help.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,12 @@ struct OptionValue {
 };
 
 struct Option {
-    std::string_view name;   // Without its dashes; empty: only in files.
-    char letter;             // A short form, or 0.
-    unsigned programs;       // Bits of for_mongod, for_mongos.
+    std::string_view name;  // Without its dashes; empty: only in files.
+    char letter;            // A short form, or 0.
+    unsigned programs;      // Bits of for_mongod, for_mongos.
     Kind kind;
     Use use;
-    std::string_view path;   // In files and in "parsed"; empty: only on the command line.
+    std::string_view path;  // In files and in "parsed"; empty: only on the command line.
     std::string_view help;
     Status (*apply)(Settings& settings, const OptionValue& value);  // Null: nothing to do.
 };

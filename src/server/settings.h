@@ -25,25 +25,25 @@ struct Settings {
 
     // net
     std::vector<std::string> bind_addresses = {"127.0.0.1"};
-    std::optional<std::uint16_t> port;         // Else 27017, --shardsvr 27018, --configsvr 27019.
+    std::optional<std::uint16_t> port;  // Else 27017, --shardsvr 27018, --configsvr 27019.
     bool ipv6 = false;
     bool has_unix_socket = true;
     std::string unix_socket_directory = "/tmp";
     std::size_t connections_max = 65'536;
-    std::size_t network_threads = 0;           // 0: chosen by cores.
+    std::size_t network_threads = 0;  // 0: chosen by cores.
 
     // storage
     std::string db_path = "/data/db";
-    double cache_gigabytes = 0;                // 0: the engine's default.
-    std::string storage_engine = "wiredTiger"; // Or "memory".
+    double cache_gigabytes = 0;                 // 0: the engine's default.
+    std::string storage_engine = "wiredTiger";  // Or "memory".
     std::int64_t checkpoint_seconds = 60;
 
     // replication
     std::string set_name;
-    std::int64_t oplog_megabytes = 0;          // 0: chosen by free disk space.
+    std::int64_t oplog_megabytes = 0;  // 0: chosen by free disk space.
 
     // sharding
-    std::string config_set_name;               // mongos: --configdb name/hosts.
+    std::string config_set_name;  // mongos: --configdb name/hosts.
     std::vector<HostAndPort> config_hosts;
 
     // process
@@ -51,13 +51,13 @@ struct Settings {
     std::string pid_file;
     std::string log_path;
     bool appends_log = false;
-    bool reopens_log = false;                  // On rotation, instead of renaming the old file.
+    bool reopens_log = false;  // On rotation, instead of renaming the old file.
     bool is_quiet = false;
     int verbosity = 0;
     std::vector<std::pair<std::string, std::string>> parameters;  // --setParameter.
 
     std::vector<std::string> argv;
-    bson::Document parsed;                     // getCmdLineOpts.parsed
+    bson::Document parsed;  // getCmdLineOpts.parsed
 
     // What the program around the role wants to hear of; may be empty. From the control loop, and
     // from the thread that calls Machinery::accept().
@@ -76,9 +76,9 @@ struct Settings {
 namespace exit_code {
 inline constexpr int clean = 0;
 inline constexpr int bad_options = 2;
-inline constexpr int net_error = 48;           // Address in use.
-inline constexpr int need_downgrade = 62;      // Data files of another version or role.
-inline constexpr int uncaught = 100;           // The data directory is missing, locked or unusable.
+inline constexpr int net_error = 48;       // Address in use.
+inline constexpr int need_downgrade = 62;  // Data files of another version or role.
+inline constexpr int uncaught = 100;       // The data directory is missing, locked or unusable.
 }  // namespace exit_code
 
 }  // namespace tessera::server
