@@ -128,6 +128,19 @@ TEST_P(EngineTest, HoldsAnyBytes) {
     EXPECT_EQ(get(*t, "\xff\xff"), "");
 }
 
+TEST_P(EngineTest, TheEmptyKeyStandsBeforeAllOthers) {
+    auto t = table("t");
+    put(*t, "a", "1");
+    auto transaction = begin();
+    auto forward = transaction->open_cursor(*t);
+    EXPECT_TRUE(*forward->seek(""));
+    EXPECT_EQ(forward->key(), "a");
+    EXPECT_TRUE(*forward->seek_after(""));
+    EXPECT_EQ(forward->key(), "a");
+    auto backward = transaction->open_cursor(*t, Direction::backward);
+    EXPECT_FALSE(*backward->seek(""));
+}
+
 TEST_P(EngineTest, ASnapshotStaysAsItWas) {
     const auto t = table("t");
     put(*t, "k", "old");

@@ -72,7 +72,13 @@ Result<bool> WiredTigerCursor::step() {
 }
 
 Result<bool> WiredTigerCursor::near(std::string_view key, bool is_strict) {
+    // The empty key stands before all others; the engine takes it for a fatal mistake.
+    if (key.empty() && direction_ == Direction::forward) return rewind();
     TRY_OK(open());
+    if (key.empty()) {
+        cursor_->reset(cursor_);
+        return arrived(WT_NOTFOUND);
+    }
     const WT_ITEM wanted = item(key);
     cursor_->set_key(cursor_, &wanted);
     int where = 0;
