@@ -87,6 +87,7 @@ async::Task<Status> remove_shard(Member& member, Invocation& invocation) {
     bson::Builder& reply = invocation.reply;
     if (!shard.is_draining) {
         CO_TRY_OK(co_await catalog.set_draining(name, true));
+        sharding->wake_balancer();
         co_await catalog.log_change("changelog", "removeShard.start", "",
                                     bson::make("shard", name));
     }
@@ -347,8 +348,24 @@ async::Task<Status> set_balancer(Member& member, Invocation& invocation) {
         for (const bson::Element& each : found->view())
             if (each.name != "_id" && each.name != "mode" && each.name != "stopped")
                 settings.append(each);
-    co_return co_await sharding->catalog.store().put(sharding::config_ns("settings"),
-                                                     std::move(settings).finish());
+    bson::Document whole = std::move(settings).finish();
+    CO_TRY_OK(co_await sharding->catalog.store().put(sharding::config_ns("settings"),
+                                                     std::move(whole)));
+    sharding->wake_balancer();
+    co_return Status();
+}
+
+async::Task<Status> balancer_collection_status(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    CO_TRY(const std::string ns, first_string(invocation.request));
+    CO_TRY(const std::string violation, co_await sharding->balancer.first_violation(ns));
+    CO_TRY(const auto settings, sharding->balancer.settings());
+    bson::Builder& reply = invocation.reply;
+    reply.append("chunkSize",
+                 static_cast<double>(settings.chunk_bytes_max) / (1024.0 * 1024.0));
+    reply.append("balancerCompliant", violation.empty());
+    if (!violation.empty()) reply.append("firstComplianceViolation", violation);
+    co_return Status();
 }
 
 async::Task<Status> balancer_status(Member& member, Invocation& invocation) {
@@ -359,8 +376,8 @@ async::Task<Status> balancer_status(Member& member, Invocation& invocation) {
                                   ((*found)["mode"].is_string() &&
                                    (*found)["mode"].as_string() == "off"));
     invocation.reply.append("mode", is_off ? "off" : "full");
-    invocation.reply.append("inBalancerRound", sharding->is_balancing.load());
-    invocation.reply.append("numBalancerRounds", sharding->balancer_rounds.load());
+    invocation.reply.append("inBalancerRound", sharding->balancer.is_in_round());
+    invocation.reply.append("numBalancerRounds", sharding->balancer.rounds());
     co_return Status();
 }
 
@@ -373,8 +390,7 @@ async::Task<Status> get_shard_map(Member& member, Invocation& invocation) {
         auto map = invocation.reply.object("map");
         for (const sharding::ShardEntry& each : shards)
             map.append(each.name, each.address.to_string());
-        if (const auto own = sharding->registry.address(sharding::config_shard))
-            map.append("config", own->to_string());
+        map.append("config", sharding->own_set().to_string());
     }
     auto hosts = invocation.reply.object("hosts");
     for (const sharding::ShardEntry& each : shards)
@@ -469,7 +485,7 @@ const std::array<Command, 22> sharding_admin_commands = {{
      "Stops the balancer."},
     {"balancerStatus", flags::admin_only | flags::writes, balancer_status, forward_to_config,
      Counted::command, "Says what the balancer does."},
-    {"balancerCollectionStatus", admin_write, not_here, forward_to_config, Counted::command,
+    {"balancerCollectionStatus", admin_write, balancer_collection_status, forward_to_config, Counted::command,
      "Says whether a collection is balanced."},
     {"movePrimary", admin_write, not_here, forward_to_config, Counted::command,
      "Moves a database's unsharded collections to another shard."},

@@ -3,24 +3,12 @@
 
 #include "base/log.h"
 #include "commands/placement_gate.h"
+#include "sharding/limits.h"
 
 namespace tessera::commands {
-namespace {
-
-sharding::SetAddress own_set(const Member& member) {
-    // A config server reaches its set by itself first; the rest comes with hello.
-    sharding::SetAddress address;
-    if (!member.process.is_config_server) return address;
-    address.set_name = member.replication->options().set_name;
-    address.hosts.push_back(member.process.host);
-    return address;
-}
-
-}  // namespace
-
 MemberSharding::MemberSharding(Member& its_member, Random& random)
     : member(its_member),
-      registry(its_member.clock, its_member.transport, own_set(its_member)),
+      registry(its_member.clock, its_member.transport, {}),
       reader(registry),
       cache(its_member.clock, reader),
       state(its_member.clock, cache),
@@ -39,7 +27,29 @@ MemberSharding::MemberSharding(Member& its_member, Random& random)
                   its_member.parameters.orphan_cleanup_delay_seconds},
       source(environment),
       destination(environment),
+      balancer(its_member.clock, registry, catalog),
       background_(its_member.control) {}
+
+sharding::SetAddress MemberSharding::own_set() const {
+    sharding::SetAddress address;
+    address.set_name = member.replication->options().set_name;
+    const auto config = member.replication->config_document();
+    if (config && (*config)["members"].is_array()) {
+        for (const bson::Element& each : (*config)["members"].as_view()) {
+            const bson::View fields = each.value.as_view();
+            if (fields["arbiterOnly"].is_truthy() || !fields["host"].is_string()) continue;
+            if (auto host = HostAndPort::parse(fields["host"].as_string()))
+                address.hosts.push_back(std::move(*host));
+        }
+    }
+    if (address.hosts.empty()) address.hosts.push_back(member.process.host);
+    return address;
+}
+
+void MemberSharding::start() {
+    if (member.process.is_config_server) background_.spawn(balance());
+    else background_.spawn(delete_ranges());
+}
 
 void MemberSharding::load_identity() {
     if (!member.process.is_shard_server || state.identity()) return;
@@ -65,6 +75,7 @@ void MemberSharding::on_rollback() { state.forget_all(); }
 // What a new primary does before it serves requests with versions.
 async::Task<void> MemberSharding::take_over() {
     if (member.process.is_config_server) {
+        registry.set_config_servers(own_set());
         const auto status = co_await catalog.initialize();
         if (!status)
             log::warning(log::Component::sharding, 9000410,
@@ -97,6 +108,25 @@ async::Task<void> MemberSharding::delete_ranges() {
                          {{"error", deleted.error()}});
         async::resume_on back(member.control);
         co_await back;
+    }
+}
+
+async::Task<void> MemberSharding::balance() {
+    Duration pause = sharding::limits::balancer_busy;
+    while (!stopping_.is_cancelled()) {
+        const auto ticket = stop_.ticket();
+        co_await stop_.wait(member.clock, member.clock.now() + pause, ticket, stopping_);
+        if (stopping_.is_cancelled()) co_return;
+        pause = sharding::limits::balancer_idle;
+        if (!member.replication->is_writable_primary()) continue;
+        const auto moved = co_await balancer.run_round();
+        async::resume_on back(member.control);
+        co_await back;
+        if (!moved)
+            log::warning(log::Component::sharding, 9000413, "A round of the balancer failed",
+                         {{"error", moved.error()}});
+        else if (*moved > 0)
+            pause = sharding::limits::balancer_busy;
     }
 }
 

@@ -5,10 +5,10 @@
 // the first command, started and stopped with the member.
 #pragma once
 
-#include <atomic>
 #include <memory>
 
 #include "commands/node.h"
+#include "sharding/balancer.h"
 #include "sharding/config_catalog.h"
 #include "sharding/document_store.h"
 #include "sharding/migration.h"
@@ -35,10 +35,12 @@ struct MemberSharding : replication::RoleObserver {
     sharding::MigrationEnvironment environment;
     sharding::MigrationSource source;
     sharding::MigrationDestination destination;
-    /// What balancerStatus shows.
-    std::atomic<bool> is_balancing{false};
-    std::atomic<std::int64_t> balancer_rounds{0};
+    sharding::Balancer balancer;
 
+    /// Where this config server's set is, by its present configuration.
+    sharding::SetAddress own_set() const;
+    /// Lets the balancer look at once: a setting or a shard has changed.
+    void wake_balancer() { stop_.notify(); }
     /// Loads the shard's identity if it has been stored and is not known yet. Any thread.
     void load_identity();
 
@@ -51,13 +53,14 @@ struct MemberSharding : replication::RoleObserver {
     /// Runs something until its end; shut_down() waits for it.
     void spawn(async::Task<void> task) { background_.spawn(std::move(task)); }
     /// Begins what runs all the time.
-    void start() { background_.spawn(delete_ranges()); }
+    void start();
 
 private:
     async::Task<void> take_over();
     async::Task<void> delete_ranges();
+    async::Task<void> balance();
     async::Cancellation stopping_;
-    async::Notification stop_;
+    async::Notification stop_;  // Notified at shut_down(), and to wake the loops.
     async::TaskGroup background_;
 };
 

@@ -159,8 +159,7 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
     sharding::ShardIdentity identity;
     identity.name = name;
     CO_TRY(identity.cluster, catalog.cluster_id());
-    if (const auto own = sharding.registry.address(sharding::config_shard))
-        identity.config_servers = *own;
+    identity.config_servers = sharding.own_set();
     bson::Document command = bson::make("_shardsvrSetIdentity", identity.to_document(),
                                         "writeConcern", majority(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto set,
@@ -169,6 +168,7 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
     for (const std::string& db : brought) {
         CO_TRY([[maybe_unused]] const auto entry, co_await catalog.create_database(db, name));
     }
+    sharding.wake_balancer();
     co_await catalog.log_change("changelog", "addShard", "",
                                 bson::make("name", name, "host", address.to_string()));
     co_return name;

@@ -70,8 +70,7 @@ async::Task<Status> forget(Member& member, Invocation& invocation) {
 
 // {uuid, options, indexes, count} of a collection; {count: 0} where there is none.
 Status describe(Member& member, Invocation& invocation) {
-    TRY([[maybe_unused]] MemberSharding* const sharding,
-        require_shard(member, invocation.request.name));
+    TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
     TRY(const std::string ns, name_of(invocation.request));
     const Namespace name = Namespace::split(ns);
     bson::Builder& reply = invocation.reply;
@@ -89,6 +88,11 @@ Status describe(Member& member, Invocation& invocation) {
     }
     reply.append("count", collection->count());
     reply.append("dataSize", collection->data_size());
+    TRY(const auto deletions,
+        sharding->store.find(sharding::config_ns("rangeDeletions"), bson::make("nss", ns)));
+    std::int64_t orphans = 0;
+    for (const bson::Document& each : deletions) orphans += each["numOrphanDocs"].to_int64();
+    reply.append("orphans", orphans);
     return {};
 }
 

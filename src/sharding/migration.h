@@ -67,7 +67,7 @@ struct MigrationDocument {
     static Result<MigrationDocument> parse(bson::View document);
     bson::Document to_document() const;
     /// config.rangeDeletions of this migration; `when` unset: pending.
-    bson::Document range_deletion(std::optional<WallTime> when) const;
+    bson::Document range_deletion(std::optional<WallTime> when, std::int64_t orphans = 0) const;
 };
 
 class MigrationSource {
@@ -96,7 +96,8 @@ private:
     async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
     async::Task<Status> block_and_commit(std::shared_ptr<Active> active);
     async::Task<Result<bool>> resolve(MigrationDocument migration);
-    async::Task<Status> finish(MigrationDocument migration, bool is_committed);
+    async::Task<Status> finish(MigrationDocument migration, bool is_committed,
+                               std::int64_t orphans);
     async::Task<Status> await_deletion(MigrationDocument migration, Instant deadline);
     void forget_active();
 

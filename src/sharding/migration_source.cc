@@ -76,7 +76,8 @@ bson::Document MigrationDocument::to_document() const {
                       "key", key);
 }
 
-bson::Document MigrationDocument::range_deletion(std::optional<WallTime> when) const {
+bson::Document MigrationDocument::range_deletion(std::optional<WallTime> when,
+                                                 std::int64_t orphans) const {
     bson::Builder document;
     document.append("_id", id).append("nss", ns).append("collectionUuid", uuid);
     document.append("donorShardId", from);
@@ -84,6 +85,7 @@ bson::Document MigrationDocument::range_deletion(std::optional<WallTime> when) c
     document.append("keyPattern", key);
     if (when) document.append("whenToClean", *when);
     else document.append("pending", true);
+    if (orphans > 0) document.append("numOrphanDocs", orphans);
     return std::move(document).finish();
 }
 
@@ -347,11 +349,13 @@ async::Task<Result<bool>> MigrationSource::resolve(MigrationDocument migration) 
 }
 
 // Both sides forget the migration; until the recipient has answered, the document stays.
-async::Task<Status> MigrationSource::finish(MigrationDocument migration, bool is_committed) {
+async::Task<Status> MigrationSource::finish(MigrationDocument migration,
+                                            bool is_committed,
+                                            std::int64_t orphans) {
     if (is_committed) {
         WallTime when = environment_.clock.wall_now();
         when.milliseconds += environment_.orphan_delay_seconds.load() * 1000;
-        CO_TRY_OK(co_await environment_.store.put(deletions, migration.range_deletion(when)));
+        CO_TRY_OK(co_await environment_.store.put(deletions, migration.range_deletion(when, orphans)));
     } else {
         CO_TRY_OK(co_await environment_.store.remove(deletions, bson::make("_id", migration.id)));
     }
@@ -401,13 +405,18 @@ async::Task<Status> MigrationSource::move_range(MoveRangeRequest request,
         is_resolved = outcome.has_value();
         is_committed = outcome && *outcome;
     }
+    std::int64_t orphans = 0;
+    {
+        const std::lock_guard lock(running->mutex);
+        orphans = static_cast<std::int64_t>(running->to_clone.size());
+    }
     forget_active();
     if (!is_resolved) co_return status;  // Not primary any more: the next one resolves it.
     const Instant patience = environment_.clock.now() + limits::config_read;
     const auto refreshed = co_await environment_.state.refresh(migration.ns, patience);
     if (!refreshed) environment_.state.forget(migration.ns);
     if (was_blocked) environment_.state.leave_critical_section(migration.ns);
-    const auto finished = co_await finish(migration, is_committed);
+    const auto finished = co_await finish(migration, is_committed, orphans);
     if (!finished)
         log::warning(log::Component::sharding, 9000430, "A migration is left to the next primary",
                      {{"ns", migration.ns}, {"error", finished.error()}});
@@ -439,7 +448,7 @@ async::Task<void> MigrationSource::resolve_inherited(std::vector<MigrationDocume
         if (!outcome) co_return;  // Not primary any more.
         environment_.state.forget(each.ns);
         environment_.state.leave_critical_section(each.ns);
-        const auto status = co_await finish(each, *outcome);
+        const auto status = co_await finish(each, *outcome, 0);
         if (!status) co_return;
     }
 }
