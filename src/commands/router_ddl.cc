@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DDL on a router. An unsharded collection's shard carries it out; what concerns a sharded one goes
+// to every shard that has a part of it, with the config servers told first where a crash in between
+// must not leave metadata that promises data (drop), and last where data must be gone (dropDatabase).
+#include "commands/router_calls.h"
+#include "commands/router_commands.h"
+#include "routing/retry.h"
+
+namespace tessera::commands {
+namespace {
+
+// The address mongosh shows a shard's answer under.
+std::string raw_name(Router& router, const routing::ShardName& shard) {
+    const auto address = router.shards.address(shard);
+    return address ? address->to_string() : shard;
+}
+
+void append_raw(Router& router, const std::vector<ShardAnswer>& answers, bson::Builder& reply) {
+    bson::Builder raw = reply.object("raw");
+    for (const ShardAnswer& answer : answers) {
+        bson::Builder one = raw.object(raw_name(router, answer.shard));
+        append_payload(*answer.reply, one);
+        one.append("ok", 1.0);
+    }
+}
+
+async::Task<Result<std::vector<ShardAnswer>>> send_to(Router& router, Invocation& invocation,
+                                                      std::vector<routing::ShardTarget> targets) {
+    std::vector<ShardCommand> commands;
+    for (const routing::ShardTarget& target : targets)
+        commands.push_back(
+            ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    auto answers = co_await call_shards(router, invocation, std::move(commands),
+                                        primary_options(invocation, false));
+    CO_TRY_OK(check_answers(answers));
+    co_return answers;
+}
+
+// Sends the client's command to the primary shard of its collection or view.
+async::Task<Status> send_to_primary(Router& router, Invocation& invocation, const Namespace& ns) {
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    const auto attempt = [&](const routing::RoutingInfo& info) {
+        std::vector<routing::ShardTarget> targets = {
+            routing::target_of(info, info.database.primary)};
+        return send_to(router, invocation, std::move(targets));
+    };
+    auto running = sharding::with_routing<std::vector<ShardAnswer>>(
+        router.routing, ns.to_string(), deadline, attempt);
+    CO_TRY(const auto answers, co_await std::move(running));
+    append_payload(*answers.front().reply, invocation.reply);
+    co_return Status();
+}
+
+// ... to every shard that owns a part of the collection.
+async::Task<Result<std::vector<ShardAnswer>>> send_to_owners(Router& router,
+                                                             Invocation& invocation,
+                                                             const Namespace& ns) {
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    const auto attempt = [&](const routing::RoutingInfo& info) {
+        return send_to(router, invocation, routing::target_all(info));
+    };
+    auto running = sharding::with_routing<std::vector<ShardAnswer>>(
+        router.routing, ns.to_string(), deadline, attempt);
+    co_return co_await std::move(running);
+}
+
+bool is_protected(std::string_view db) {
+    return db == "admin" || db == "local" || db == "config";
+}
+
+// Every shard may hold documents of a sharded collection, its own or left over.
+async::Task<Status> drop_sharded(Router& router, Invocation& invocation, const Namespace& ns) {
+    bson::Document forget = bson::make("_configsvrDropCollection", ns.to_string());
+    const auto forgotten = co_await call_config(router, invocation, std::move(forget));
+    if (!forgotten) co_return forgotten.error();
+    router.routing.forget(ns.to_string());
+    CO_TRY(const auto shards, co_await all_shards(router, invocation));
+    std::vector<ShardCommand> commands;
+    for (const routing::ShardName& shard : shards) {
+        bson::Builder drop;
+        drop.append("drop", ns.collection);
+        append_write_context(router, invocation.request, ns.db, nullptr, drop);
+        commands.push_back(ShardCommand{shard, std::move(drop).finish()});
+    }
+    const auto answers = co_await call_shards(router, invocation, std::move(commands),
+                                              primary_options(invocation, true));
+    for (const ShardAnswer& answer : answers)
+        if (!answer.reply && answer.reply.error().code() != ErrorCode::namespace_not_found)
+            co_return answer.reply.error();
+    co_return Status();
+}
+
+// A unique index is kept by each shard alone: its key must begin with the shard key.
+Status check_unique_indexes(const Request& request, const routing::RoutingInfo& info) {
+    if (!info.is_sharded()) return {};
+    TRY(const auto specs, request.documents("indexes"));
+    for (const bson::View spec : specs) {
+        if (!spec["unique"].is_truthy() || !spec["key"].is_object()) continue;
+        if (info.chunks->key().can_guarantee_unique(spec["key"].as_view())) continue;
+        return Error(ErrorCode::cannot_create_index,
+                     "cannot create unique index over collection " + info.chunks->collection().ns +
+                         ": its key does not begin with the shard key");
+    }
+    return {};
+}
+
+}  // namespace
+
+async::Task<Status> create_on_router(Router& router, Invocation& invocation) {
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    CO_TRY_OK(co_await ensure_database(router, invocation, ns.db));
+    co_return co_await send_to_primary(router, invocation, ns);
+}
+
+async::Task<Status> drop_on_router(Router& router, Invocation& invocation) {
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    router.routing.forget(ns.to_string());  // Dropping by an old map would leave things behind.
+    const auto info = co_await router.routing.get(ns.to_string(), deadline);
+    if (!info && info.error().code() == ErrorCode::namespace_not_found)
+        co_return Error(ErrorCode::namespace_not_found, "ns not found");
+    if (!info) co_return call_error(router, *invocation.operation, info.error());
+    if (!info->is_sharded()) co_return co_await send_to_primary(router, invocation, ns);
+    CO_TRY_OK(co_await drop_sharded(router, invocation, ns));
+    invocation.reply.append("ns", ns.to_string());
+    co_return Status();
+}
+
+async::Task<Status> drop_database_on_router(Router& router, Invocation& invocation) {
+    const std::string db(invocation.request.db);
+    if (is_protected(db))
+        co_return Error(ErrorCode::illegal_operation,
+                        "Dropping the '" + db + "' database is prohibited.");
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    const auto known = co_await router.routing.get_database(db, deadline);
+    if (!known && known.error().code() != ErrorCode::namespace_not_found)
+        co_return call_error(router, *invocation.operation, known.error());
+    CO_TRY(const auto shards, co_await all_shards(router, invocation));
+    std::vector<ShardCommand> commands;
+    for (const routing::ShardName& shard : shards) {
+        bson::Builder drop;
+        drop.append("dropDatabase", 1);
+        append_write_context(router, invocation.request, db, nullptr, drop);
+        commands.push_back(ShardCommand{shard, std::move(drop).finish()});
+    }
+    const auto answers = co_await call_shards(router, invocation, std::move(commands),
+                                              primary_options(invocation, true));
+    CO_TRY_OK(check_answers(answers));
+    bson::Document forget = bson::make("_configsvrDropDatabase", db);
+    const auto forgotten = co_await call_config(router, invocation, std::move(forget));
+    if (!forgotten && forgotten.error().code() != ErrorCode::namespace_not_found)
+        co_return forgotten.error();
+    router.routing.forget_database(db);
+    if (known) invocation.reply.append("dropped", db);
+    co_return Status();
+}
+
+async::Task<Status> rename_collection_on_router(Router& router, Invocation& invocation) {
+    const Request& request = invocation.request;
+    CO_TRY_OK(request.check_known_fields("renameCollection", {"to", "dropTarget", "stayTemp"}));
+    const bson::Value source = request.body.front().value;
+    const bson::Value target = request.body["to"];
+    if (!source.is_string() || !target.is_string())
+        co_return Error(ErrorCode::type_mismatch,
+                        "'renameCollection' and 'to' must be namespaces as strings");
+    const Namespace from = Namespace::split(source.as_string());
+    const Namespace to = Namespace::split(target.as_string());
+    CO_TRY_OK(check_namespace(from));
+    CO_TRY_OK(check_namespace(to));
+    invocation.ns = from;
+    if (from.db != to.db)
+        co_return Error(ErrorCode::command_not_supported,
+                        "renaming a collection to another database is not supported; copy it with "
+                        "$out and drop it");
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    auto info = co_await router.routing.get(from.to_string(), deadline);
+    if (!info && info.error().code() == ErrorCode::namespace_not_found)
+        co_return Error(ErrorCode::namespace_not_found,
+                        "Source collection " + from.to_string() + " does not exist");
+    if (!info) co_return call_error(router, *invocation.operation, info.error());
+    CO_TRY(const auto other, co_await router.routing.get(to.to_string(), deadline));
+    if (info->is_sharded())
+        co_return Error(ErrorCode::command_not_supported,
+                        "renaming a sharded collection is not supported; copy it with $merge and "
+                        "drop it");
+    if (other.is_sharded() && !request.body["dropTarget"].is_truthy())
+        co_return Error(ErrorCode::namespace_exists, "target namespace exists");
+    if (other.is_sharded()) CO_TRY_OK(co_await drop_sharded(router, invocation, to));
+    auto status = co_await send_to_primary(router, invocation, from);
+    router.routing.forget(to.to_string());
+    co_return status;
+}
+
+async::Task<Status> create_indexes_on_router(Router& router, Invocation& invocation) {
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    CO_TRY_OK(co_await ensure_database(router, invocation, ns.db));
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    CO_TRY(const auto info, co_await router.routing.get(ns.to_string(), deadline));
+    CO_TRY_OK(check_unique_indexes(invocation.request, info));
+    CO_TRY(const auto answers, co_await send_to_owners(router, invocation, ns));
+    append_raw(router, answers, invocation.reply);
+    append_write_concern_errors(answers, invocation.reply);
+    co_return Status();
+}
+
+namespace {
+
+async::Task<Status> change_on_owners(Router& router, Invocation& invocation) {
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    auto answers = co_await send_to_owners(router, invocation, ns);
+    if (!answers && answers.error().code() == ErrorCode::namespace_not_found)
+        co_return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
+    if (!answers) co_return call_error(router, *invocation.operation, answers.error());
+    if (answers->size() == 1) append_payload(*answers->front().reply, invocation.reply);
+    append_raw(router, *answers, invocation.reply);
+    append_write_concern_errors(*answers, invocation.reply);
+    co_return Status();
+}
+
+}  // namespace
+
+async::Task<Status> drop_indexes_on_router(Router& router, Invocation& invocation) {
+    return change_on_owners(router, invocation);
+}
+async::Task<Status> coll_mod_on_router(Router& router, Invocation& invocation) {
+    return change_on_owners(router, invocation);
+}
+
+}  // namespace tessera::commands

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// explain on a router: every shard the command would go to explains its part; the router says how it
+// would join them.
+#include "async/block_on.h"
+#include "commands/find_command.h"
+#include "commands/router_commands.h"
+#include "commands/router_pipeline.h"
+#include "query/pipeline/split.h"
+
+namespace tessera::commands {
+namespace {
+
+bson::View object_or_empty(const bson::Value& value) {
+    return value.is_object() ? value.as_view() : bson::View();
+}
+
+// The filter that decides which shards a command goes to.
+bson::View filter_of(bson::View command) {
+    const std::string_view name = command.front().name;
+    if (name == "find") return object_or_empty(command["filter"]);
+    if (name == "count" || name == "distinct" || name == "findAndModify" ||
+        name == "findandmodify")
+        return object_or_empty(command["query"]);
+    if (name == "update" || name == "delete") {
+        const bson::Value list = command[name == "update" ? "updates" : "deletes"];
+        if (list.is_array() && !list.as_view().is_empty())
+            return object_or_empty(object_or_empty(list.as_view().front().value)["q"]);
+    }
+    if (name == "aggregate") {
+        const bson::Value stages = command["pipeline"];
+        if (stages.is_array() && !stages.as_view().is_empty()) {
+            const bson::View first = object_or_empty(stages.as_view().front().value);
+            return object_or_empty(first["$match"]);
+        }
+    }
+    return {};
+}
+
+std::string_view merge_stage(bson::View command, std::size_t shards) {
+    if (shards == 1) return "SINGLE_SHARD";
+    const bool is_sorted = command.front().name == "find" &&
+                           !object_or_empty(command["sort"]).is_empty();
+    return is_sorted ? "SHARD_MERGE_SORT" : "SHARD_MERGE";
+}
+
+void append_shard_plan(Router& router, const ShardAnswer& answer, bson::ArrayBuilder& shards) {
+    const bson::View reply = *answer.reply;
+    bson::Builder shard = shards.object();
+    shard.append("shardName", answer.shard);
+    if (const auto address = router.shards.address(answer.shard))
+        shard.append("connectionString", address->to_string());
+    shard.append("serverInfo", reply["serverInfo"]);
+    for (const bson::Element& field : object_or_empty(reply["queryPlanner"]))
+        shard.append(field);
+}
+
+void append_statistics(const std::vector<ShardAnswer>& answers, std::string_view stage,
+                       bson::Builder& reply) {
+    struct Total {
+        std::int64_t returned = 0;
+        std::int64_t milliseconds = 0;
+        std::int64_t keys = 0;
+        std::int64_t documents = 0;
+    } total;
+    for (const ShardAnswer& answer : answers) {
+        const bson::View stats = object_or_empty((*answer.reply)["executionStats"]);
+        total.returned += stats["nReturned"].to_int64();
+        total.milliseconds =
+            std::max(total.milliseconds, stats["executionTimeMillis"].to_int64());
+        total.keys += stats["totalKeysExamined"].to_int64();
+        total.documents += stats["totalDocsExamined"].to_int64();
+    }
+    bson::Builder statistics = reply.object("executionStats");
+    statistics.append_integer("nReturned", total.returned);
+    statistics.append_integer("executionTimeMillis", total.milliseconds);
+    statistics.append_integer("totalKeysExamined", total.keys);
+    statistics.append_integer("totalDocsExamined", total.documents);
+    bson::Builder stages = statistics.object("executionStages");
+    stages.append("stage", stage);
+    stages.append_integer("nReturned", total.returned);
+    stages.append_integer("executionTimeMillis", total.milliseconds);
+    stages.append_integer("totalKeysExamined", total.keys);
+    stages.append_integer("totalDocsExamined", total.documents);
+    auto shards = stages.array("shards");
+    for (const ShardAnswer& answer : answers) {
+        bson::Builder shard = shards.object();
+        shard.append("shardName", answer.shard);
+        for (const bson::Element& field : object_or_empty((*answer.reply)["executionStats"]))
+            shard.append(field);
+    }
+}
+
+Status append_pipeline(Router& router, const Request& request, bson::View command,
+                       const Namespace& ns, const std::vector<ShardAnswer>& answers,
+                       bson::Builder& reply) {
+    query::PipelineContext context;
+    context.ns = {ns.db, ns.collection};
+    TRY(context.expression, make_expression_context(router, request));
+    TRY(auto pipeline, query::Pipeline::parse(command["pipeline"], context));
+    TRY_OK(pipeline.optimize());
+    if (answers.size() > 1) {
+        reply.append("mergeType", "mongos");
+        const query::SplitPipeline parts = query::split(pipeline);
+        bson::Builder split = reply.object("splitPipeline");
+        {
+            auto list = split.array("shardsPart");
+            for (const bson::Document& stage : parts.shard_part) list.append(stage);
+        }
+        auto list = split.array("mergerPart");
+        if (parts.merge_sort) list.append(bson::make("$mergeCursors",
+                                                     bson::make("sort", *parts.merge_sort)));
+        for (const bson::Document& stage : parts.merge_part) list.append(stage);
+    } else {
+        reply.append_null("splitPipeline");
+    }
+    bson::Builder shards = reply.object("shards");
+    for (const ShardAnswer& answer : answers) {
+        bson::Builder shard = shards.object(answer.shard);
+        shard.append("host", answer.host.to_string());
+        for (const std::string_view field :
+             {"explainVersion", "queryPlanner", "executionStats", "stages"})
+            shard.append(field, (*answer.reply)[field]);
+    }
+    return {};
+}
+
+async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router, Invocation& invocation,
+                                                  bson::View command, routing::RoutingInfo info) {
+    const auto targets = routing::target_query(info, filter_of(command));
+    std::vector<ShardCommand> commands;
+    for (const routing::ShardTarget& target : targets)
+        commands.push_back(
+            ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    auto answers = co_await call_shards(router, invocation, std::move(commands),
+                                        call_options(invocation, true));
+    CO_TRY_OK(check_answers(answers));
+    co_return answers;
+}
+
+Status append_explained(Router& router, Invocation& invocation, bson::View command,
+                        const Namespace& ns, const std::vector<ShardAnswer>& answers) {
+    bson::Builder& reply = invocation.reply;
+    if (command.front().name == "aggregate") {
+        TRY_OK(append_pipeline(router, invocation.request, command, ns, answers, reply));
+    } else {
+        const std::string_view stage = merge_stage(command, answers.size());
+        {
+            bson::Builder planner = reply.object("queryPlanner");
+            planner.append("mongosPlannerVersion", 1);
+            bson::Builder plan = planner.object("winningPlan");
+            plan.append("stage", stage);
+            auto shards = plan.array("shards");
+            for (const ShardAnswer& answer : answers) append_shard_plan(router, answer, shards);
+        }
+        if (answers.front().reply->view().has("executionStats"))
+            append_statistics(answers, stage, reply);
+    }
+    {
+        bson::Builder server = reply.object("serverInfo");
+        server.append("host", router.process.host.host);
+        server.append("port", static_cast<std::int32_t>(router.process.host.port));
+        server.append("version", server_version);
+        server.append("gitVersion", router.process.git_version);
+    }
+    bson::Builder echoed = reply.object("command");
+    echoed.append_all(command);
+    if (!command.has("$db")) echoed.append("$db", ns.db);
+    return {};
+}
+
+}  // namespace
+
+async::Task<Status> explain_on_router(Router& router, Invocation& invocation) {
+    const Request& request = invocation.request;
+    const bson::Value first = request.body.front().value;
+    if (!first.is_object() || first.as_view().is_empty())
+        co_return Error(ErrorCode::failed_to_parse, "explain command requires a nested object");
+    const bson::View command = first.as_view();
+    const bson::Value target = command.front().value;
+    if (!target.is_string())
+        co_return Error(ErrorCode::command_not_supported,
+                        "explain of a command without a collection is not supported");
+    const Namespace ns{std::string(request.db), std::string(target.as_string())};
+    invocation.ns = ns;
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    const auto attempt = [&](const routing::RoutingInfo& info) {
+        return ask(router, invocation, command, info);
+    };
+    auto running = with_view_check<std::vector<ShardAnswer>>(router, ns, deadline, attempt);
+    auto answers = co_await std::move(running);
+    if (!answers && answers.error().code() == ErrorCode::namespace_not_found) {
+        // Explained as an empty collection is, by whichever shard comes first.
+        CO_TRY(const auto shards, co_await all_shards(router, invocation));
+        if (shards.empty())
+            co_return Error(ErrorCode::shard_not_found, "the cluster has no shards yet");
+        routing::RoutingInfo nowhere;
+        nowhere.database.name = ns.db;
+        std::vector<ShardCommand> commands;
+        commands.push_back(ShardCommand{shards.front(), forwarded(router, request, nullptr)});
+        answers = co_await call_shards(router, invocation, std::move(commands),
+                                       call_options(invocation, true));
+        CO_TRY_OK(check_answers(*answers));
+    }
+    if (!answers) co_return call_error(router, *invocation.operation, answers.error());
+    co_return append_explained(router, invocation, command, ns, *answers);
+}
+
+}  // namespace tessera::commands
