@@ -34,8 +34,8 @@ Result<Placement> ShardPlacementGate::check(const Request& request,
             routing::DatabaseVersion::parse(request.database_version.as_object_value()));
     }
     if (!received.is_empty()) sharding_.load_identity();
-    TRY(const auto found, sharding_.state.check(ns.to_string(), received,
-                                                is_write ? Access::write : Access::read));
+    TRY(const auto found,
+        sharding_.state.check(ns.to_string(), received, is_write ? Access::write : Access::read));
     Placement placement;
     placement.in_use = found.in_use;
     if (!found.chunks) return placement;

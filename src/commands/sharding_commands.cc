@@ -25,8 +25,8 @@ bool is_hop_by_hop(std::string_view name) {
 Result<std::string> first_string(const Request& request) {
     const bson::Value value = request.body.front().value;
     if (!value.is_string())
-        return Error(ErrorCode::type_mismatch, "BSON field '" + std::string(request.name) +
-                                                   "' must be a string");
+        return Error(ErrorCode::type_mismatch,
+                     "BSON field '" + std::string(request.name) + "' must be a string");
     return std::string(value.as_string());
 }
 
@@ -42,8 +42,7 @@ Result<routing::Range> bounds_argument(const Request& request) {
 }
 
 Instant deadline_of(Member& member, const Invocation& invocation) {
-    return std::min(invocation.operation->deadline,
-                    member.clock.now() + std::chrono::hours(1));
+    return std::min(invocation.operation->deadline, member.clock.now() + std::chrono::hours(1));
 }
 
 // ---- Shards ------------------------------------------------------------------------------------
@@ -56,8 +55,8 @@ async::Task<Status> add_shard_command(Member& member, Invocation& invocation) {
     CO_TRY(const auto name, string_argument(request.body, "name", "", "addShard"));
     std::string wanted(name);
     CO_TRY(const std::string added,
-           co_await add_shard(*sharding, std::move(address), std::move(wanted),
-                              deadline_of(member, invocation)));
+           co_await add_shard(
+               *sharding, std::move(address), std::move(wanted), deadline_of(member, invocation)));
     invocation.reply.append("shardAdded", added);
     co_return Status();
 }
@@ -66,7 +65,8 @@ async::Task<Status> list_shards(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
     CO_TRY(const auto shards, sharding->catalog.shards());
     auto list = invocation.reply.array("shards");
-    for (const sharding::ShardEntry& each : shards) list.append(each.document);
+    for (const sharding::ShardEntry& each : shards)
+        list.append(each.document);
     list.done();
     co_return Status();
 }
@@ -88,8 +88,8 @@ async::Task<Status> remove_shard(Member& member, Invocation& invocation) {
     if (!shard.is_draining) {
         CO_TRY_OK(co_await catalog.set_draining(name, true));
         sharding->wake_balancer();
-        co_await catalog.log_change("changelog", "removeShard.start", "",
-                                    bson::make("shard", name));
+        co_await catalog.log_change(
+            "changelog", "removeShard.start", "", bson::make("shard", name));
     }
     std::int64_t chunks = 0;
     std::int64_t jumbo = 0;
@@ -106,7 +106,8 @@ async::Task<Status> remove_shard(Member& member, Invocation& invocation) {
     const auto append_databases = [&] {
         reply.append("note", "you need to drop or movePrimary these databases");
         auto list = reply.array("dbsToMove");
-        for (const std::string& each : to_move) list.append(each);
+        for (const std::string& each : to_move)
+            list.append(each);
     };
     if (!shard.is_draining) {
         reply.append("msg", "draining started successfully").append("state", "started");
@@ -163,8 +164,8 @@ async::Task<Status> update_zone_key_range(Member& member, Invocation& invocation
     std::optional<std::string> name;
     if (zone.is_string()) name = std::string(zone.as_string());
     routing::Range range{bson::Document(min), bson::Document(max)};
-    co_return co_await sharding->catalog.update_zone_key_range(std::move(ns), std::move(range),
-                                                               std::move(name));
+    co_return co_await sharding->catalog.update_zone_key_range(
+        std::move(ns), std::move(range), std::move(name));
 }
 
 // ---- Databases and collections -----------------------------------------------------------------
@@ -184,9 +185,14 @@ async::Task<Status> enable_sharding(Member& member, Invocation& invocation) {
 async::Task<Status> shard_collection_command(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
     CO_TRY(MemberSharding * sharding, require_config_server(member, request.name));
-    CO_TRY_OK(request.check_known_fields(
-        "shardCollection", {"key", "unique", "numInitialChunks", "presplitHashedZones",
-                            "collation", "enforceUniquenessCheck", "implicitlyCreateIndex"}));
+    CO_TRY_OK(request.check_known_fields("shardCollection",
+                                         {"key",
+                                          "unique",
+                                          "numInitialChunks",
+                                          "presplitHashedZones",
+                                          "collation",
+                                          "enforceUniquenessCheck",
+                                          "implicitlyCreateIndex"}));
     ShardCollectionArguments arguments;
     CO_TRY(arguments.ns, first_string(request));
     CO_TRY(const bson::View key, required_object(request.body, "key", request.name));
@@ -205,8 +211,8 @@ async::Task<Status> shard_collection_command(Member& member, Invocation& invocat
                             "found another");
     }
     const std::string ns = arguments.ns;
-    CO_TRY_OK(co_await shard_collection(*sharding, std::move(arguments),
-                                        deadline_of(member, invocation)));
+    CO_TRY_OK(co_await shard_collection(
+        *sharding, std::move(arguments), deadline_of(member, invocation)));
     invocation.reply.append("collectionsharded", ns);
     co_return Status();
 }
@@ -240,9 +246,16 @@ async::Task<Status> split(Member& member, Invocation& invocation) {
             if (chunk == nullptr)
                 co_return Error(ErrorCode::bad_value, "no chunk found with these bounds");
         }
-        bson::Document command =
-            bson::make("_shardsvrMedianKey", ns, "min", chunk->range.min, "max", chunk->range.max,
-                       "key", map->key().document(), "$db", "admin");
+        bson::Document command = bson::make("_shardsvrMedianKey",
+                                            ns,
+                                            "min",
+                                            chunk->range.min,
+                                            "max",
+                                            chunk->range.max,
+                                            "key",
+                                            map->key().document(),
+                                            "$db",
+                                            "admin");
         sharding::CallOptions options;
         options.deadline = deadline_of(member, invocation);
         options.is_retryable = true;
@@ -258,8 +271,8 @@ async::Task<Status> split(Member& member, Invocation& invocation) {
     points.push_back(std::move(point));
     routing::Range range = chunk->range;
     CO_TRY_OK(co_await sharding->catalog.split(ns, range, std::move(points)));
-    co_await sharding->catalog.log_change("changelog", "split", ns,
-                                          bson::make("min", range.min, "max", range.max));
+    co_await sharding->catalog.log_change(
+        "changelog", "split", ns, bson::make("min", range.min, "max", range.max));
     co_return Status();
 }
 
@@ -269,12 +282,13 @@ async::Task<Status> merge_chunks(Member& member, Invocation& invocation) {
     CO_TRY(const std::string ns, first_string(request));
     CO_TRY(routing::Range range, bounds_argument(request));
     CO_TRY_OK(co_await sharding->catalog.merge(ns, range));
-    co_await sharding->catalog.log_change("changelog", "merge", ns,
-                                          bson::make("min", range.min, "max", range.max));
+    co_await sharding->catalog.log_change(
+        "changelog", "merge", ns, bson::make("min", range.min, "max", range.max));
     co_return Status();
 }
 
-Result<bson::Document> move_request(const Request& request, const routing::ChunkMap& map,
+Result<bson::Document> move_request(const Request& request,
+                                    const routing::ChunkMap& map,
                                     const std::string& ns) {
     const bool is_range = request.name == "moveRange";
     bson::Builder command;
@@ -315,8 +329,7 @@ Result<bson::Document> move_request(const Request& request, const routing::Chunk
     const bson::Value force = request.body["forceJumbo"];
     command.append("forceJumbo", force.is_truthy());
     const bson::Value wait = request.body["_waitForDelete"];
-    command.append("waitForDelete",
-                   wait.is_truthy() || request.body["waitForDelete"].is_truthy());
+    command.append("waitForDelete", wait.is_truthy() || request.body["waitForDelete"].is_truthy());
     return std::move(command).finish();
 }
 
@@ -349,8 +362,8 @@ async::Task<Status> set_balancer(Member& member, Invocation& invocation) {
             if (each.name != "_id" && each.name != "mode" && each.name != "stopped")
                 settings.append(each);
     bson::Document whole = std::move(settings).finish();
-    CO_TRY_OK(co_await sharding->catalog.store().put(sharding::config_ns("settings"),
-                                                     std::move(whole)));
+    CO_TRY_OK(
+        co_await sharding->catalog.store().put(sharding::config_ns("settings"), std::move(whole)));
     sharding->wake_balancer();
     co_return Status();
 }
@@ -361,8 +374,7 @@ async::Task<Status> balancer_collection_status(Member& member, Invocation& invoc
     CO_TRY(const std::string violation, co_await sharding->balancer.first_violation(ns));
     CO_TRY(const auto settings, sharding->balancer.settings());
     bson::Builder& reply = invocation.reply;
-    reply.append("chunkSize",
-                 static_cast<double>(settings.chunk_bytes_max) / (1024.0 * 1024.0));
+    reply.append("chunkSize", static_cast<double>(settings.chunk_bytes_max) / (1024.0 * 1024.0));
     reply.append("balancerCompliant", violation.empty());
     if (!violation.empty()) reply.append("firstComplianceViolation", violation);
     co_return Status();
@@ -370,11 +382,12 @@ async::Task<Status> balancer_collection_status(Member& member, Invocation& invoc
 
 async::Task<Status> balancer_status(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
-    CO_TRY(const auto found, sharding->catalog.store().find_one(sharding::config_ns("settings"),
-                                                               bson::make("_id", "balancer")));
-    const bool is_off = found && ((*found)["stopped"].is_truthy() ||
-                                  ((*found)["mode"].is_string() &&
-                                   (*found)["mode"].as_string() == "off"));
+    CO_TRY(const auto found,
+           sharding->catalog.store().find_one(sharding::config_ns("settings"),
+                                              bson::make("_id", "balancer")));
+    const bool is_off =
+        found && ((*found)["stopped"].is_truthy() ||
+                  ((*found)["mode"].is_string() && (*found)["mode"].as_string() == "off"));
     invocation.reply.append("mode", is_off ? "off" : "full");
     invocation.reply.append("inBalancerRound", sharding->balancer.is_in_round());
     invocation.reply.append("numBalancerRounds", sharding->balancer.rounds());
@@ -394,7 +407,8 @@ async::Task<Status> get_shard_map(Member& member, Invocation& invocation) {
     }
     auto hosts = invocation.reply.object("hosts");
     for (const sharding::ShardEntry& each : shards)
-        for (const HostAndPort& host : each.address.hosts) hosts.append(host.to_string(), each.name);
+        for (const HostAndPort& host : each.address.hosts)
+            hosts.append(host.to_string(), each.name);
     hosts.done();
     co_return Status();
 }
@@ -419,8 +433,8 @@ async::Task<Status> flush_on_member(Member& member, Invocation& invocation) {
 }
 
 async::Task<Status> not_here(Member&, Invocation& invocation) {
-    co_return Error(ErrorCode::not_implemented, std::string(invocation.request.name) +
-                                                    " is not supported yet");
+    co_return Error(ErrorCode::not_implemented,
+                    std::string(invocation.request.name) + " is not supported yet");
 }
 
 constexpr unsigned admin_write = flags::admin_only | flags::writes;
@@ -454,48 +468,132 @@ async::Task<Status> forward_to_config(Router& router, Invocation& invocation) {
 }
 
 const std::array<Command, 22> sharding_admin_commands = {{
-    {"addShard", admin_write, add_shard_command, forward_to_config, Counted::command,
+    {"addShard",
+     admin_write,
+     add_shard_command,
+     forward_to_config,
+     Counted::command,
      "Adds a replica set to the cluster as a shard."},
-    {"addshard", admin_write | flags::hidden, add_shard_command, forward_to_config,
-     Counted::command, "Adds a replica set to the cluster as a shard."},
-    {"listShards", flags::admin_only | flags::reads, list_shards, forward_to_config,
-     Counted::command, "Lists the cluster's shards."},
-    {"removeShard", admin_write, remove_shard, forward_to_config, Counted::command,
+    {"addshard",
+     admin_write | flags::hidden,
+     add_shard_command,
+     forward_to_config,
+     Counted::command,
+     "Adds a replica set to the cluster as a shard."},
+    {"listShards",
+     flags::admin_only | flags::reads,
+     list_shards,
+     forward_to_config,
+     Counted::command,
+     "Lists the cluster's shards."},
+    {"removeShard",
+     admin_write,
+     remove_shard,
+     forward_to_config,
+     Counted::command,
      "Drains a shard, says how far it is, and removes it when it is empty."},
-    {"addShardToZone", admin_write, add_shard_to_zone, forward_to_config, Counted::command,
+    {"addShardToZone",
+     admin_write,
+     add_shard_to_zone,
+     forward_to_config,
+     Counted::command,
      "Makes a shard part of a zone."},
-    {"removeShardFromZone", admin_write, remove_shard_from_zone, forward_to_config,
-     Counted::command, "Takes a shard out of a zone."},
-    {"updateZoneKeyRange", admin_write, update_zone_key_range, forward_to_config, Counted::command,
+    {"removeShardFromZone",
+     admin_write,
+     remove_shard_from_zone,
+     forward_to_config,
+     Counted::command,
+     "Takes a shard out of a zone."},
+    {"updateZoneKeyRange",
+     admin_write,
+     update_zone_key_range,
+     forward_to_config,
+     Counted::command,
      "Assigns a range of a collection's keys to a zone."},
-    {"enableSharding", admin_write, enable_sharding, forward_to_config, Counted::command,
+    {"enableSharding",
+     admin_write,
+     enable_sharding,
+     forward_to_config,
+     Counted::command,
      "Makes a database known to the cluster."},
-    {"shardCollection", admin_write, shard_collection_command, forward_to_config, Counted::command,
+    {"shardCollection",
+     admin_write,
+     shard_collection_command,
+     forward_to_config,
+     Counted::command,
      "Spreads a collection over shards by a key."},
     {"split", admin_write, split, forward_to_config, Counted::command, "Cuts a chunk in two."},
-    {"mergeChunks", admin_write, merge_chunks, forward_to_config, Counted::command,
+    {"mergeChunks",
+     admin_write,
+     merge_chunks,
+     forward_to_config,
+     Counted::command,
      "Joins neighbouring chunks of one shard."},
-    {"moveChunk", admin_write, move_command, forward_to_config, Counted::command,
+    {"moveChunk",
+     admin_write,
+     move_command,
+     forward_to_config,
+     Counted::command,
      "Moves a chunk to another shard."},
-    {"moveRange", admin_write, move_command, forward_to_config, Counted::command,
+    {"moveRange",
+     admin_write,
+     move_command,
+     forward_to_config,
+     Counted::command,
      "Moves a range of keys to another shard."},
-    {"balancerStart", admin_write, set_balancer, forward_to_config, Counted::command,
+    {"balancerStart",
+     admin_write,
+     set_balancer,
+     forward_to_config,
+     Counted::command,
      "Lets the balancer work."},
-    {"balancerStop", admin_write, set_balancer, forward_to_config, Counted::command,
+    {"balancerStop",
+     admin_write,
+     set_balancer,
+     forward_to_config,
+     Counted::command,
      "Stops the balancer."},
-    {"balancerStatus", flags::admin_only | flags::writes, balancer_status, forward_to_config,
-     Counted::command, "Says what the balancer does."},
-    {"balancerCollectionStatus", admin_write, balancer_collection_status, forward_to_config, Counted::command,
+    {"balancerStatus",
+     flags::admin_only | flags::writes,
+     balancer_status,
+     forward_to_config,
+     Counted::command,
+     "Says what the balancer does."},
+    {"balancerCollectionStatus",
+     admin_write,
+     balancer_collection_status,
+     forward_to_config,
+     Counted::command,
      "Says whether a collection is balanced."},
-    {"movePrimary", admin_write, not_here, forward_to_config, Counted::command,
+    {"movePrimary",
+     admin_write,
+     not_here,
+     forward_to_config,
+     Counted::command,
      "Moves a database's unsharded collections to another shard."},
-    {"reshardCollection", admin_write, not_here, forward_to_config, Counted::command,
+    {"reshardCollection",
+     admin_write,
+     not_here,
+     forward_to_config,
+     Counted::command,
      "Gives a sharded collection another key."},
-    {"refineCollectionShardKey", admin_write, not_here, forward_to_config, Counted::command,
+    {"refineCollectionShardKey",
+     admin_write,
+     not_here,
+     forward_to_config,
+     Counted::command,
      "Adds fields to a collection's shard key."},
-    {"getShardMap", flags::admin_only | flags::reads, get_shard_map, forward_to_config,
-     Counted::command, "Lists the members of every shard."},
-    {"flushRouterConfig", flags::any_state, flush_on_member, flush_router_config, Counted::command,
+    {"getShardMap",
+     flags::admin_only | flags::reads,
+     get_shard_map,
+     forward_to_config,
+     Counted::command,
+     "Lists the members of every shard."},
+    {"flushRouterConfig",
+     flags::any_state,
+     flush_on_member,
+     flush_router_config,
+     Counted::command,
      "Forgets cached placement of collections."},
 }};
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Commands about the cluster. A router sends those of users on to the config servers' primary, which
-// carries them out under the same name (sharding_commands.cc); "_configsvr..." is what routers and
-// shards ask of config servers (sharding_config_commands.cc), "_shardsvr..." what config servers ask
-// of shards (sharding_shard_commands.cc).
+// Commands about the cluster. A router sends those of users on to the config servers' primary,
+// which carries them out under the same name (sharding_commands.cc); "_configsvr..." is what
+// routers and shards ask of config servers (sharding_config_commands.cc), "_shardsvr..." what
+// config servers ask of shards (sharding_shard_commands.cc).
 #pragma once
 
 #include <array>

@@ -20,8 +20,7 @@ async::Task<Status> create_database_command(Member& member, Invocation& invocati
     CO_TRY(std::string db, name_of(invocation.request));
     const bson::Value primary = invocation.request.body["primaryShard"];
     std::string wanted = primary.is_string() ? std::string(primary.as_string()) : std::string();
-    CO_TRY(const auto entry,
-           co_await create_database(*sharding, std::move(db), std::move(wanted)));
+    CO_TRY(const auto entry, co_await create_database(*sharding, std::move(db), std::move(wanted)));
     invocation.reply.append("database", entry.to_document());
     co_return Status();
 }
@@ -29,15 +28,15 @@ async::Task<Status> create_database_command(Member& member, Invocation& invocati
 async::Task<Status> drop_collection_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
     CO_TRY(std::string ns, name_of(invocation.request));
-    co_return co_await drop_sharded_collection(*sharding, std::move(ns),
-                                               invocation.operation->deadline);
+    co_return co_await drop_sharded_collection(
+        *sharding, std::move(ns), invocation.operation->deadline);
 }
 
 async::Task<Status> drop_database_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
     CO_TRY(std::string db, name_of(invocation.request));
-    co_return co_await drop_database_everywhere(*sharding, std::move(db),
-                                                invocation.operation->deadline);
+    co_return co_await drop_database_everywhere(
+        *sharding, std::move(db), invocation.operation->deadline);
 }
 
 Result<sharding::MoveCommit> parse_move(const Request& request) {
@@ -80,8 +79,8 @@ async::Task<Status> log_change_command(Member& member, Invocation& invocation) {
     std::string name = ns.is_string() ? std::string(ns.as_string()) : std::string();
     bson::Document copy;
     if (details.is_object()) copy = bson::Document(details.as_view());
-    co_await sharding->catalog.log_change("changelog", std::move(what), std::move(name),
-                                          std::move(copy));
+    co_await sharding->catalog.log_change(
+        "changelog", std::move(what), std::move(name), std::move(copy));
     co_return Status();
 }
 
@@ -91,17 +90,41 @@ constexpr unsigned internal_write =
 }  // namespace
 
 const std::array<Command, 6> sharding_config_commands = {{
-    {"_configsvrCreateDatabase", internal_write, create_database_command, nullptr,
-     Counted::command, "Makes a database known to the cluster."},
-    {"_configsvrDropCollection", internal_write, drop_collection_command, nullptr,
-     Counted::command, "Drops a collection on every shard."},
-    {"_configsvrDropDatabase", internal_write, drop_database_command, nullptr, Counted::command,
+    {"_configsvrCreateDatabase",
+     internal_write,
+     create_database_command,
+     nullptr,
+     Counted::command,
+     "Makes a database known to the cluster."},
+    {"_configsvrDropCollection",
+     internal_write,
+     drop_collection_command,
+     nullptr,
+     Counted::command,
+     "Drops a collection on every shard."},
+    {"_configsvrDropDatabase",
+     internal_write,
+     drop_database_command,
+     nullptr,
+     Counted::command,
      "Drops a database on every shard."},
-    {"_configsvrCommitChunkMigration", internal_write, commit_migration, nullptr, Counted::command,
+    {"_configsvrCommitChunkMigration",
+     internal_write,
+     commit_migration,
+     nullptr,
+     Counted::command,
      "Gives a range to its new shard."},
-    {"_configsvrResolveChunkMigration", internal_write, resolve_migration, nullptr,
-     Counted::command, "Says whether a migration has been committed; if not, it never will be."},
-    {"_configsvrLogChange", internal_write, log_change_command, nullptr, Counted::command,
+    {"_configsvrResolveChunkMigration",
+     internal_write,
+     resolve_migration,
+     nullptr,
+     Counted::command,
+     "Says whether a migration has been committed; if not, it never will be."},
+    {"_configsvrLogChange",
+     internal_write,
+     log_change_command,
+     nullptr,
+     Counted::command,
      "Writes an entry of config.changelog."},
 }};
 

@@ -47,8 +47,10 @@ sharding::SetAddress MemberSharding::own_set() const {
 }
 
 void MemberSharding::start() {
-    if (member.process.is_config_server) background_.spawn(balance());
-    else background_.spawn(delete_ranges());
+    if (member.process.is_config_server)
+        background_.spawn(balance());
+    else
+        background_.spawn(delete_ranges());
 }
 
 void MemberSharding::load_identity() {
@@ -68,9 +70,13 @@ void MemberSharding::on_step_up(Term) {
     background_.spawn(take_over());
 }
 
-void MemberSharding::on_step_down() { state.forget_all(); }
+void MemberSharding::on_step_down() {
+    state.forget_all();
+}
 
-void MemberSharding::on_rollback() { state.forget_all(); }
+void MemberSharding::on_rollback() {
+    state.forget_all();
+}
 
 // What a new primary does before it serves requests with versions.
 async::Task<void> MemberSharding::take_over() {
@@ -78,7 +84,8 @@ async::Task<void> MemberSharding::take_over() {
         registry.set_config_servers(own_set());
         const auto status = co_await catalog.initialize();
         if (!status)
-            log::warning(log::Component::sharding, 9000410,
+            log::warning(log::Component::sharding,
+                         9000410,
                          "The cluster's catalogue could not be initialized",
                          {{"error", status.error()}});
     } else {
@@ -87,7 +94,9 @@ async::Task<void> MemberSharding::take_over() {
         auto inherited = source.inherited();
         state.set_recovering(false);
         if (!inherited)
-            log::error(log::Component::sharding, 9000411, "Inherited migrations cannot be read",
+            log::error(log::Component::sharding,
+                       9000411,
+                       "Inherited migrations cannot be read",
                        {{"error", inherited.error()}});
         else
             co_await source.resolve_inherited(std::move(*inherited));
@@ -104,7 +113,9 @@ async::Task<void> MemberSharding::delete_ranges() {
         if (!member.replication->is_writable_primary()) continue;
         const auto deleted = co_await sharding::delete_ranges(environment);
         if (!deleted)
-            log::warning(log::Component::sharding, 9000412, "A range could not be deleted",
+            log::warning(log::Component::sharding,
+                         9000412,
+                         "A range could not be deleted",
                          {{"error", deleted.error()}});
         async::resume_on back(member.control);
         co_await back;
@@ -123,7 +134,9 @@ async::Task<void> MemberSharding::balance() {
         async::resume_on back(member.control);
         co_await back;
         if (!moved)
-            log::warning(log::Component::sharding, 9000413, "A round of the balancer failed",
+            log::warning(log::Component::sharding,
+                         9000413,
+                         "A round of the balancer failed",
                          {{"error", moved.error()}});
         else if (*moved > 0)
             pause = sharding::limits::balancer_busy;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the config primary does with the help of shards. A change of a collection's placement that is
-// no migration goes: the shards concerned block it (_shardsvrBeginChange), the catalogue changes, the
-// shards forget what they knew and go on (_shardsvrEndChange). A shard that hears nothing more goes
-// on by itself after limits::change_lease, and then asks the catalogue.
+// What the config primary does with the help of shards. A change of a collection's placement that
+// is no migration goes: the shards concerned block it (_shardsvrBeginChange), the catalogue
+// changes, the shards forget what they knew and go on (_shardsvrEndChange). A shard that hears
+// nothing more goes on by itself after limits::change_lease, and then asks the catalogue.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -31,11 +31,13 @@ async::Task<Result<bson::Document>> ask(MemberSharding& sharding,
                                         bson::Document command,
                                         Instant deadline) {
     CallOptions options = options_until(sharding.member, deadline);
-    co_return co_await sharding.registry.call_ok(std::move(shard), std::move(command),
-                                                 std::move(options));
+    co_return co_await sharding.registry.call_ok(
+        std::move(shard), std::move(command), std::move(options));
 }
 
-bson::Document majority() { return bson::make("w", "majority"); }
+bson::Document majority() {
+    return bson::make("w", "majority");
+}
 
 // Blocks a collection on shards; lets go of it when told to.
 async::Task<Status> begin_change(MemberSharding& sharding,
@@ -58,7 +60,8 @@ async::Task<void> end_change(MemberSharding& sharding,
         const Instant deadline = sharding.member.clock.now() + sharding::limits::ddl_step;
         const auto reply = co_await ask(sharding, shard, std::move(command), deadline);
         if (!reply)
-            log::warning(log::Component::sharding, 9000420,
+            log::warning(log::Component::sharding,
+                         9000420,
                          "A shard was not told of the end of a change",
                          {{"shard", shard}, {"ns", ns}, {"error", reply.error()}});
     }
@@ -86,12 +89,12 @@ async::Task<Result<sharding::SetAddress>> inspect_set(MemberSharding& sharding,
         if (name.as_string() != seeds.set_name)
             co_return Error(ErrorCode::operation_failed,
                             "in seed list " + seeds.to_string() + ", host " + host.to_string() +
-                                " does not belong to replica set " + seeds.set_name +
-                                "; found '" + std::string(name.as_string()) + "'");
+                                " does not belong to replica set " + seeds.set_name + "; found '" +
+                                std::string(name.as_string()) + "'");
         if ((*reply)["configsvr"].is_truthy())
-            co_return Error(ErrorCode::operation_failed,
-                            "Cannot add " + seeds.to_string() +
-                                " as a shard since it is a config server");
+            co_return Error(
+                ErrorCode::operation_failed,
+                "Cannot add " + seeds.to_string() + " as a shard since it is a config server");
         sharding::SetAddress whole;
         whole.set_name = seeds.set_name;
         if (const bson::Value hosts = (*reply)["hosts"]; hosts.is_array())
@@ -160,8 +163,8 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
     identity.name = name;
     CO_TRY(identity.cluster, catalog.cluster_id());
     identity.config_servers = sharding.own_set();
-    bson::Document command = bson::make("_shardsvrSetIdentity", identity.to_document(),
-                                        "writeConcern", majority(), "$db", "admin");
+    bson::Document command = bson::make(
+        "_shardsvrSetIdentity", identity.to_document(), "writeConcern", majority(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto set,
            co_await ask(sharding, name, std::move(command), deadline));
     CO_TRY_OK(co_await catalog.add_shard(name, address));
@@ -169,8 +172,8 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
         CO_TRY([[maybe_unused]] const auto entry, co_await catalog.create_database(db, name));
     }
     sharding.wake_balancer();
-    co_await catalog.log_change("changelog", "addShard", "",
-                                bson::make("name", name, "host", address.to_string()));
+    co_await catalog.log_change(
+        "changelog", "addShard", "", bson::make("name", name, "host", address.to_string()));
     co_return name;
 }
 
@@ -186,8 +189,9 @@ async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& shar
     if (known) {
         if (!primary.empty() && primary != known->primary)
             co_return Error(ErrorCode::namespace_exists,
-                            "Database " + db + " could not be created :: caused by :: database "
-                            "already exists on a different primary shard");
+                            "Database " + db +
+                                " could not be created :: caused by :: database "
+                                "already exists on a different primary shard");
         co_return *known;
     }
     if (primary.empty()) {
@@ -198,14 +202,14 @@ async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& shar
         for (const sharding::ShardEntry& shard : shards) {
             if (shard.is_draining) continue;
             const auto count = static_cast<std::size_t>(
-                std::count_if(databases.begin(), databases.end(),
-                              [&](const auto& each) { return each.primary == shard.name; }));
+                std::count_if(databases.begin(), databases.end(), [&](const auto& each) {
+                    return each.primary == shard.name;
+                }));
             if (count >= fewest) continue;
             fewest = count;
             primary = shard.name;
         }
-        if (primary.empty())
-            co_return Error(ErrorCode::shard_not_found, "No shards found");
+        if (primary.empty()) co_return Error(ErrorCode::shard_not_found, "No shards found");
     }
     co_return co_await catalog.create_database(db, primary);
 }
@@ -224,7 +228,8 @@ Result<bson::Document> indexes_for(const routing::ShardKeyPattern& key,
             const bson::View spec = each.value.as_view();
             const bson::View pattern = spec["key"].as_view();
             const bool is_id = spec["name"].is_string() && spec["name"].as_string() == "_id_";
-            const bool is_partial = spec.has("partialFilterExpression") || spec["sparse"].is_truthy();
+            const bool is_partial =
+                spec.has("partialFilterExpression") || spec["sparse"].is_truthy();
             if (!is_id && spec["unique"].is_truthy() && !key.can_guarantee_unique(pattern))
                 return Error(ErrorCode::invalid_options,
                              "can't shard collection '" + arguments.ns + "' with unique index on " +
@@ -237,8 +242,8 @@ Result<bson::Document> indexes_for(const routing::ShardKeyPattern& key,
             if (!is_id) indexes.append(spec);
         }
     }
-    const bool is_id_key = key.fields().size() == 1 && key.fields()[0].path == "_id" &&
-                           !key.has_hashed();
+    const bool is_id_key =
+        key.fields().size() == 1 && key.fields()[0].path == "_id" && !key.has_hashed();
     if (is_id_key) is_supported = true;
     if (!is_supported) {
         if (!is_empty)
@@ -295,8 +300,8 @@ async::Task<Status> shard_blocked_collection(MemberSharding& sharding,
     Random random(catalog.new_generation().timestamp.packed());
     bson::ObjectIdSource ids(random);
     const routing::IdContext context{ids, catalog.store().wall_time()};
-    CO_TRY(auto chunks, routing::make_initial_chunks(key, plan, entry.generation.timestamp,
-                                                     context));
+    CO_TRY(auto chunks,
+           routing::make_initial_chunks(key, plan, entry.generation.timestamp, context));
     bson::Builder description;
     description.append("uuid", entry.uuid);
     description.append("options",
@@ -304,19 +309,27 @@ async::Task<Status> shard_blocked_collection(MemberSharding& sharding,
     description.append_array("indexes", indexes);
     const bson::Document like = std::move(description).finish();
     told.insert(primary);
-    for (const routing::PlannedChunk& each : plan) told.insert(each.shard);
+    for (const routing::PlannedChunk& each : plan)
+        told.insert(each.shard);
     const std::set<ShardName> owners = told;
     for (const ShardName& shard : owners) {
-        bson::Document command =
-            bson::make("_shardsvrEnsureCollection", arguments.ns, "description", like,
-                       "writeConcern", majority(), "$db", "admin");
+        bson::Document command = bson::make("_shardsvrEnsureCollection",
+                                            arguments.ns,
+                                            "description",
+                                            like,
+                                            "writeConcern",
+                                            majority(),
+                                            "$db",
+                                            "admin");
         CO_TRY([[maybe_unused]] const auto made,
                co_await ask(sharding, shard, std::move(command), deadline));
     }
     const std::size_t count = chunks.size();
     CO_TRY_OK(co_await catalog.create_collection(entry, std::move(chunks)));
     co_await catalog.log_change(
-        "changelog", "shardCollection.end", arguments.ns,
+        "changelog",
+        "shardCollection.end",
+        arguments.ns,
         bson::make("version", std::to_string(count) + " chunks", "primary", primary));
     co_return Status();
 }
@@ -349,8 +362,8 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
     std::set<ShardName> told;
     told.insert(db.primary);
     if (status)
-        status = co_await shard_blocked_collection(sharding, arguments, key, db.primary, told,
-                                                   deadline);
+        status =
+            co_await shard_blocked_collection(sharding, arguments, key, db.primary, told, deadline);
     std::vector<ShardName> all(told.begin(), told.end());
     co_await end_change(sharding, all, arguments.ns);
     co_return status;
@@ -366,7 +379,8 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
     std::vector<ShardName> shards;
     if (entry) {
         CO_TRY(const auto all, sharding.catalog.shards());
-        for (const sharding::ShardEntry& each : all) shards.push_back(each.name);
+        for (const sharding::ShardEntry& each : all)
+            shards.push_back(each.name);
     } else {
         shards.push_back(db->primary);
     }
@@ -374,8 +388,8 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
     if (status) status = co_await sharding.catalog.drop_collection(ns);
     if (status) {
         for (const ShardName& shard : shards) {
-            bson::Document command = bson::make("drop", name.collection, "writeConcern", majority(),
-                                                "$db", name.db);
+            bson::Document command =
+                bson::make("drop", name.collection, "writeConcern", majority(), "$db", name.db);
             const auto reply = co_await ask(sharding, shard, std::move(command), deadline);
             if (!reply && reply.error().code() != ErrorCode::namespace_not_found)
                 status = reply.error();
@@ -431,13 +445,17 @@ async::Task<Status> move_range(MemberSharding& sharding, bson::Document request,
     auto reply = co_await sharding.registry.call_ok(from, std::move(body), std::move(options));
     if (!reply) {
         co_await sharding.catalog.log_change(
-            "changelog", "moveChunk.error", ns,
+            "changelog",
+            "moveChunk.error",
+            ns,
             bson::make("from", from, "to", to, "errmsg", reply.error().reason()));
         co_return std::move(reply).error();
     }
-    co_await sharding.catalog.log_change("changelog", "moveChunk.from", ns,
-                                         bson::make("min", request["min"], "from", from, "to", to,
-                                                    "note", "success"));
+    co_await sharding.catalog.log_change(
+        "changelog",
+        "moveChunk.from",
+        ns,
+        bson::make("min", request["min"], "from", from, "to", to, "note", "success"));
     co_return Status();
 }
 

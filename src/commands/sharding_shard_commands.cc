@@ -43,8 +43,8 @@ async::Task<Status> begin_change(Member& member, Invocation& invocation) {
         co_return Error(ErrorCode::conflicting_operation_in_progress,
                         "another change of the placement of " + ns + " is in progress");
     const Instant now = member.clock.now();
-    sharding->state.enter_critical_section(ns, sharding::ShardingState::Section::reads_too,
-                                           now + sharding::limits::change_lease);
+    sharding->state.enter_critical_section(
+        ns, sharding::ShardingState::Section::reads_too, now + sharding::limits::change_lease);
     const auto drained =
         co_await sharding->state.drain_writes(ns, now + sharding::limits::change_lease / 2);
     if (!drained) sharding->state.leave_critical_section(ns);
@@ -63,8 +63,10 @@ async::Task<Status> end_change(Member& member, Invocation& invocation) {
 async::Task<Status> forget(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(const std::string name, name_of(invocation.request));
-    if (name.find('.') == std::string::npos) sharding->state.forget_database(name);
-    else sharding->state.forget(name);
+    if (name.find('.') == std::string::npos)
+        sharding->state.forget_database(name);
+    else
+        sharding->state.forget(name);
     co_return Status();
 }
 
@@ -84,14 +86,16 @@ Status describe(Member& member, Invocation& invocation) {
     reply.append("options", collection->options().document);
     {
         auto indexes = reply.array("indexes");
-        for (const auto& each : collection->indexes()) indexes.append(each->spec());
+        for (const auto& each : collection->indexes())
+            indexes.append(each->spec());
     }
     reply.append("count", collection->count());
     reply.append("dataSize", collection->data_size());
     TRY(const auto deletions,
         sharding->store.find(sharding::config_ns("rangeDeletions"), bson::make("nss", ns)));
     std::int64_t orphans = 0;
-    for (const bson::Document& each : deletions) orphans += each["numOrphanDocs"].to_int64();
+    for (const bson::Document& each : deletions)
+        orphans += each["numOrphanDocs"].to_int64();
     reply.append("orphans", orphans);
     return {};
 }
@@ -139,7 +143,8 @@ Status median_key(Member& member, Invocation& invocation) {
     if (keys.empty()) return {};
     // The first key from the middle on that is not the lowest: a split point lies inside.
     auto at = keys.begin() + static_cast<std::ptrdiff_t>(keys.size() / 2);
-    while (at != keys.end() && (at->first == low || at->first == keys.front().first)) ++at;
+    while (at != keys.end() && (at->first == low || at->first == keys.front().first))
+        ++at;
     if (at == keys.end()) return {};
     TRY(const auto document, lock->find_record(*transaction, at->second));
     if (!document) return {};
@@ -172,8 +177,8 @@ async::Task<Status> move_range_command(Member& member, Invocation& invocation) {
     CO_TRY(auto request, sharding::MoveRangeRequest::parse(invocation.request.body));
     const Instant deadline = std::min(invocation.operation->deadline,
                                       member.clock.now() + sharding::limits::migration_catch_up);
-    co_return co_await sharding->source.move_range(std::move(request), member.make_uuid(),
-                                                   deadline);
+    co_return co_await sharding->source.move_range(
+        std::move(request), member.make_uuid(), deadline);
 }
 
 Result<OpTime> make_like(void* context, const Namespace& ns, bson::View like) {
@@ -230,34 +235,90 @@ constexpr unsigned internal_write =
 }  // namespace
 
 const std::array<Command, 14> sharding_shard_commands = {{
-    {"_shardsvrSetIdentity", internal_write, set_identity, nullptr, Counted::command,
+    {"_shardsvrSetIdentity",
+     internal_write,
+     set_identity,
+     nullptr,
+     Counted::command,
      "Makes this set a shard of a cluster."},
-    {"_shardsvrBeginChange", internal_write, begin_change, nullptr, Counted::command,
+    {"_shardsvrBeginChange",
+     internal_write,
+     begin_change,
+     nullptr,
+     Counted::command,
      "Blocks a collection while its placement changes."},
-    {"_shardsvrEndChange", internal_write, end_change, nullptr, Counted::command,
+    {"_shardsvrEndChange",
+     internal_write,
+     end_change,
+     nullptr,
+     Counted::command,
      "Ends what _shardsvrBeginChange began."},
-    {"_shardsvrForget", internal_write, forget, nullptr, Counted::command,
+    {"_shardsvrForget",
+     internal_write,
+     forget,
+     nullptr,
+     Counted::command,
      "Forgets cached placement."},
-    {"_shardsvrDescribe", internal_write, worker_function<describe>, nullptr, Counted::command,
+    {"_shardsvrDescribe",
+     internal_write,
+     worker_function<describe>,
+     nullptr,
+     Counted::command,
      "Describes a collection of this shard."},
-    {"_shardsvrEnsureCollection", internal_write, worker_function<ensure_like>, nullptr,
-     Counted::command, "Makes a collection as described."},
-    {"_shardsvrMedianKey", internal_write, worker_function<median_key>, nullptr, Counted::command,
+    {"_shardsvrEnsureCollection",
+     internal_write,
+     worker_function<ensure_like>,
+     nullptr,
+     Counted::command,
+     "Makes a collection as described."},
+    {"_shardsvrMedianKey",
+     internal_write,
+     worker_function<median_key>,
+     nullptr,
+     Counted::command,
      "Finds the middle of a range."},
-    {"_shardsvrMoveRange", internal_write, move_range_command, nullptr, Counted::command,
+    {"_shardsvrMoveRange",
+     internal_write,
+     move_range_command,
+     nullptr,
+     Counted::command,
      "Moves a range of this shard to another."},
-    {"_recvChunkStart", internal_write, receive_start, nullptr, Counted::command,
+    {"_recvChunkStart",
+     internal_write,
+     receive_start,
+     nullptr,
+     Counted::command,
      "Begins to receive a range."},
-    {"_recvChunkStatus", internal_write, receive_status, nullptr, Counted::command,
+    {"_recvChunkStatus",
+     internal_write,
+     receive_status,
+     nullptr,
+     Counted::command,
      "Says how far receiving a range is."},
-    {"_recvChunkCommit", internal_write, receive_commit, nullptr, Counted::command,
+    {"_recvChunkCommit",
+     internal_write,
+     receive_commit,
+     nullptr,
+     Counted::command,
      "Receives the rest of a range."},
-    {"_recvChunkRelease", internal_write, receive_release, nullptr, Counted::command,
+    {"_recvChunkRelease",
+     internal_write,
+     receive_release,
+     nullptr,
+     Counted::command,
      "Keeps or gives up a received range."},
-    {"_migrateClone", internal_write, worker_function<clone_batch>, nullptr, Counted::command,
+    {"_migrateClone",
+     internal_write,
+     worker_function<clone_batch>,
+     nullptr,
+     Counted::command,
      "Gives the documents of a range that is moved."},
-    {"_transferMods", internal_write, worker_function<transfer_changes>, nullptr,
-     Counted::command, "Gives what has changed in a range that is moved."},
+    {"_transferMods",
+     internal_write,
+     worker_function<transfer_changes>,
+     nullptr,
+     Counted::command,
+     "Gives what has changed in a range that is moved."},
 }};
 
 Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson::View description) {
@@ -276,8 +337,8 @@ Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson:
                              "Collection " + ns.to_string() + " exists here with another UUID");
             break;
         }
-        TRY(auto unit, replication::WriteUnit::begin(*member.replication, *member.engine,
-                                                     member.clock));
+        TRY(auto unit,
+            replication::WriteUnit::begin(*member.replication, *member.engine, member.clock));
         TRY_OK(unit.reserve(1));
         replication::NewCollection what;
         what.uuid = uuid;
@@ -296,8 +357,8 @@ Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson:
             if (!lock) return Error(ErrorCode::namespace_not_found, "ns not found");
             TRY(const auto spec, member.catalog->check_index(*lock, each.value.as_view()));
             if (spec.exists_already) break;
-            TRY(auto unit, replication::WriteUnit::begin(*member.replication, *member.engine,
-                                                         member.clock));
+            TRY(auto unit,
+                replication::WriteUnit::begin(*member.replication, *member.engine, member.clock));
             TRY_OK(unit.reserve(1));
             auto made = replication::create_index(unit, *member.catalog, *lock, spec.spec);
             if (!made && made.error().code() != ErrorCode::write_conflict) return made.error();

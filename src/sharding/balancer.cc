@@ -102,7 +102,8 @@ async::Task<Result<routing::BalancerInput>> Balancer::gather(BalancerSettings se
     }
     const std::lock_guard lock(mutex_);
     std::erase_if(failed_, [&](const auto& each) { return each.second <= clock_.now(); });
-    for (const auto& [move, until] : failed_) input.failed.insert(move);
+    for (const auto& [move, until] : failed_)
+        input.failed.insert(move);
     co_return input;
 }
 
@@ -130,14 +131,23 @@ async::Task<void> Balancer::move(routing::Migration migration,
     CallOptions options;
     options.deadline = clock_.now() + limits::migration_catch_up;
     const auto reply = co_await registry_.call_ok(migration.from, std::move(body), options);
-    const bson::Document details =
-        bson::make("min", migration.chunk.min, "from", migration.from, "to", migration.to, "note",
-                   reply ? "success" : "aborted", "reason", migration.why);
+    const bson::Document details = bson::make("min",
+                                              migration.chunk.min,
+                                              "from",
+                                              migration.from,
+                                              "to",
+                                              migration.to,
+                                              "note",
+                                              reply ? "success" : "aborted",
+                                              "reason",
+                                              migration.why);
     if (reply) {
         moved.fetch_add(1);
     } else {
         const auto key = migration.chunk.min;
-        log::info(log::Component::sharding, 9000450, "The balancer could not move a range",
+        log::info(log::Component::sharding,
+                  9000450,
+                  "The balancer could not move a range",
                   {{"ns", migration.ns}, {"error", reply.error()}});
         routing::FailedMove failed;
         failed.ns = migration.ns;
@@ -146,8 +156,8 @@ async::Task<void> Balancer::move(routing::Migration migration,
         const std::lock_guard lock(mutex_);
         failed_[failed] = clock_.now() + limits::failed_move;
     }
-    co_await catalog_.log_change("changelog", reply ? "moveChunk.from" : "moveChunk.error",
-                                 migration.ns, details);
+    co_await catalog_.log_change(
+        "changelog", reply ? "moveChunk.from" : "moveChunk.error", migration.ns, details);
 }
 
 async::Task<Result<std::int64_t>> Balancer::run_round() {
@@ -164,7 +174,9 @@ async::Task<Result<std::int64_t>> Balancer::run_round() {
     for (const routing::ZoneSplit& each : plan.splits) {
         const auto status = co_await catalog_.split(each.ns, each.chunk, each.points);
         if (!status)
-            log::info(log::Component::sharding, 9000451, "The balancer could not split a chunk",
+            log::info(log::Component::sharding,
+                      9000451,
+                      "The balancer could not split a chunk",
                       {{"ns", each.ns}, {"error", status.error()}});
     }
     std::atomic<std::int64_t> moved{0};
@@ -177,9 +189,14 @@ async::Task<Result<std::int64_t>> Balancer::run_round() {
     if (!plan.migrations.empty() || !plan.splits.empty()) {
         const auto candidates = static_cast<std::int32_t>(plan.migrations.size());
         const auto done = static_cast<std::int32_t>(moved.load());
-        bson::Document details =
-            bson::make("executionTimeMillis", to_milliseconds(clock_.now() - began),
-                       "errorOccurred", false, "candidateChunks", candidates, "chunksMoved", done);
+        bson::Document details = bson::make("executionTimeMillis",
+                                            to_milliseconds(clock_.now() - began),
+                                            "errorOccured",
+                                            false,
+                                            "candidateChunks",
+                                            candidates,
+                                            "chunksMoved",
+                                            done);
         co_await catalog_.log_change("actionlog", "balancer.round", "", std::move(details));
     }
     co_return moved.load() + static_cast<std::int64_t>(plan.splits.size());

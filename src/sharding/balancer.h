@@ -54,7 +54,7 @@ private:
     ConfigCatalog& catalog_;
     std::atomic<bool> is_in_round_{false};
     std::atomic<std::int64_t> rounds_{0};
-    std::mutex mutex_;  // Guards failed_.
+    std::mutex mutex_;                               // Guards failed_.
     std::map<routing::FailedMove, Instant> failed_;  // Not tried again before.
 };
 

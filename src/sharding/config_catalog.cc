@@ -15,7 +15,9 @@ Error no_such_shard(const ShardName& name) {
     return {ErrorCode::shard_not_found, "Shard '" + name + "' does not exist"};
 }
 
-bson::Document id_of(std::string_view id) { return bson::make("_id", id); }
+bson::Document id_of(std::string_view id) {
+    return bson::make("_id", id);
+}
 
 DocumentWrite put(std::string collection, bson::Document document) {
     DocumentWrite write;
@@ -50,8 +52,16 @@ std::string lower(std::string text) {
 
 async::Task<Status> ConfigCatalog::initialize() {
     const auto permit = co_await changes_.acquire();
-    for (const char* name : {"shards", "databases", "collections", "chunks", "tags", "settings",
-                             "mongos", "changelog", "actionlog", "version"})
+    for (const char* name : {"shards",
+                             "databases",
+                             "collections",
+                             "chunks",
+                             "tags",
+                             "settings",
+                             "mongos",
+                             "changelog",
+                             "actionlog",
+                             "version"})
         CO_TRY_OK(store_.ensure_collection(config_ns(name)));
     const bson::Document id = bson::make("_id", 1);
     CO_TRY(const auto version, store_.find_one(config_ns("version"), id));
@@ -86,7 +96,9 @@ Timestamp ConfigCatalog::now() {
     return at;
 }
 
-routing::Generation ConfigCatalog::new_generation() { return {new_id(), now()}; }
+routing::Generation ConfigCatalog::new_generation() {
+    return {new_id(), now()};
+}
 
 // ---- Reading -----------------------------------------------------------------------------------
 
@@ -105,8 +117,9 @@ Result<std::vector<ShardEntry>> ConfigCatalog::shards() const {
         entry.document = each;
         result.push_back(std::move(entry));
     }
-    std::sort(result.begin(), result.end(),
-              [](const ShardEntry& one, const ShardEntry& two) { return one.name < two.name; });
+    std::sort(result.begin(), result.end(), [](const ShardEntry& one, const ShardEntry& two) {
+        return one.name < two.name;
+    });
     return result;
 }
 
@@ -156,8 +169,7 @@ Result<routing::ChunkMap::Pointer> ConfigCatalog::chunks(const std::string& ns) 
     TRY(auto entry, collection(ns));
     if (!entry)
         return Error(ErrorCode::namespace_not_sharded, "Collection " + ns + " is not sharded.");
-    TRY(const auto documents,
-        store_.find(config_ns("chunks"), bson::make("uuid", entry->uuid)));
+    TRY(const auto documents, store_.find(config_ns("chunks"), bson::make("uuid", entry->uuid)));
     return routing::ChunkMap::make(std::move(*entry), documents);
 }
 
@@ -170,8 +182,8 @@ Result<routing::Zones> ConfigCatalog::zones(const routing::CollectionEntry& coll
 
 async::Task<Status> ConfigCatalog::add_shard(ShardName name, SetAddress address) {
     const auto permit = co_await changes_.acquire();
-    bson::Document document = bson::make("_id", name, "host", address.to_string(), "state", 1,
-                                         "topologyTime", now());
+    bson::Document document =
+        bson::make("_id", name, "host", address.to_string(), "state", 1, "topologyTime", now());
     co_return co_await store_.put(config_ns("shards"), std::move(document));
 }
 
@@ -179,8 +191,10 @@ async::Task<Status> ConfigCatalog::set_draining(ShardName name, bool is_draining
     const auto permit = co_await changes_.acquire();
     CO_TRY(const ShardEntry entry, shard(name));
     bson::Builder fields;
-    if (is_draining) fields.append("draining", true);
-    else fields.append_null("draining");
+    if (is_draining)
+        fields.append("draining", true);
+    else
+        fields.append_null("draining");
     bson::Document changed = with_fields(entry.document, std::move(fields).finish());
     co_return co_await store_.put(config_ns("shards"), std::move(changed));
 }
@@ -208,7 +222,8 @@ async::Task<Status> ConfigCatalog::add_shard_to_zone(ShardName name, std::string
     bson::Builder fields;
     {
         auto tags = fields.array("tags");
-        for (const std::string& each : entry.zones) tags.append(each);
+        for (const std::string& each : entry.zones)
+            tags.append(each);
         tags.append(zone);
     }
     bson::Document changed = with_fields(entry.document, std::move(fields).finish());
@@ -260,7 +275,8 @@ async::Task<Status> ConfigCatalog::update_zone_key_range(std::string ns,
         key = entry->key;
     } else {
         bson::Builder pattern;
-        for (const bson::Element& each : range.min.view()) pattern.append(each.name, 1);
+        for (const bson::Element& each : range.min.view())
+            pattern.append(each.name, 1);
         CO_TRY(key, routing::ShardKeyPattern::parse(std::move(pattern).finish()));
     }
     CO_TRY(const auto tags, store_.find(config_ns("tags"), bson::make("ns", ns)));
@@ -277,8 +293,9 @@ async::Task<Status> ConfigCatalog::update_zone_key_range(std::string ns,
         CO_TRY(const routing::Zones after, before.without(key, range));
         for (const routing::ZoneRange& each : before.ranges()) {
             const bool stays = std::any_of(
-                after.ranges().begin(), after.ranges().end(),
-                [&](const routing::ZoneRange& kept) { return kept.min_key == each.min_key; });
+                after.ranges().begin(), after.ranges().end(), [&](const routing::ZoneRange& kept) {
+                    return kept.min_key == each.min_key;
+                });
             if (stays) continue;
             const bson::Document document = routing::zone_document(ns, each);
             writes.push_back(removal("tags", bson::make("_id", document["_id"])));
@@ -450,14 +467,28 @@ async::Task<void> ConfigCatalog::log_change(std::string collection,
                                             bson::Document details) {
     const WallTime at = store_.wall_time();
     const std::string server = host_.to_string();
-    const std::string id =
-        server + "-" + std::to_string(at.milliseconds) + "-" + new_id().to_hex();
-    bson::Document entry = bson::make("_id", id, "server", server, "shard", config_shard,
-                                      "clientAddr", "", "time", at, "what", what, "ns", ns,
-                                      "details", details);
+    const std::string id = server + "-" + std::to_string(at.milliseconds) + "-" + new_id().to_hex();
+    bson::Document entry = bson::make("_id",
+                                      id,
+                                      "server",
+                                      server,
+                                      "shard",
+                                      config_shard,
+                                      "clientAddr",
+                                      "",
+                                      "time",
+                                      at,
+                                      "what",
+                                      what,
+                                      "ns",
+                                      ns,
+                                      "details",
+                                      details);
     const auto status = co_await store_.put(config_ns(collection), std::move(entry));
     if (!status)
-        log::warning(log::Component::sharding, 9000401, "A change could not be recorded",
+        log::warning(log::Component::sharding,
+                     9000401,
+                     "A change could not be recorded",
                      {{"what", what}, {"error", status.error()}});
 }
 

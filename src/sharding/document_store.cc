@@ -55,8 +55,10 @@ Status DocumentStore::ensure_collection(const Namespace& ns) {
 Result<OpTime> DocumentStore::write(const std::vector<DocumentWrite>& writes) {
     TRY_OK(replication_.check_writable(writes.front().ns));
     std::map<Namespace, catalog::CollectionLock> locks;
-    for (const DocumentWrite& each : writes) locks.try_emplace(each.ns);
-    for (auto& [ns, lock] : locks) lock = catalog_.lock_shared(ns);
+    for (const DocumentWrite& each : writes)
+        locks.try_emplace(each.ns);
+    for (auto& [ns, lock] : locks)
+        lock = catalog_.lock_shared(ns);
     TRY(auto unit, replication::WriteUnit::begin(replication_, engine_, clock_));
     std::uint32_t entries = 0;
     for (const DocumentWrite& each : writes) {
@@ -81,7 +83,11 @@ Result<OpTime> DocumentStore::write(const std::vector<DocumentWrite>& writes) {
             TRY_OK(unit.remove(collection, found->id, before, replication::no_statement));
         } else if (found) {
             const bson::Document before(found->document);
-            TRY_OK(unit.update(collection, found->id, before, each.document, each.document,
+            TRY_OK(unit.update(collection,
+                               found->id,
+                               before,
+                               each.document,
+                               each.document,
                                replication::no_statement));
         } else {
             TRY_OK(unit.insert(collection, each.document, replication::no_statement));
@@ -92,13 +98,14 @@ Result<OpTime> DocumentStore::write(const std::vector<DocumentWrite>& writes) {
 
 async::Task<Status> DocumentStore::await_majority(OpTime at, Instant deadline) {
     replication::WriteConcern majority;
-    co_return co_await replication_.await_write_concern(at, majority, deadline,
-                                                        async::Cancellation::none());
+    co_return co_await replication_.await_write_concern(
+        at, majority, deadline, async::Cancellation::none());
 }
 
 async::Task<Status> DocumentStore::apply(std::vector<DocumentWrite> writes) {
     if (writes.empty()) co_return Status();
-    for (const DocumentWrite& each : writes) CO_TRY_OK(ensure_collection(each.ns));
+    for (const DocumentWrite& each : writes)
+        CO_TRY_OK(ensure_collection(each.ns));
     for (int attempt = 0;; ++attempt) {
         const auto written = write(writes);
         if (written) {

@@ -23,7 +23,9 @@ struct DocumentWrite {
     Kind kind = Kind::put;
     bson::Document document;  // Whole, or {_id} to remove. put inserts or replaces by _id.
 };
-inline Namespace config_ns(std::string collection) { return {"config", std::move(collection)}; }
+inline Namespace config_ns(std::string collection) {
+    return {"config", std::move(collection)};
+}
 
 class DocumentStore {
 public:

@@ -38,12 +38,14 @@ Result<std::vector<Located>> LocalData::list(const Namespace& ns, const KeySpan&
         const bson::View document = executor.document();
         if (!span.contains(document)) continue;
         TRY(auto key, span.key.key_of(document));
-        result.push_back({std::move(key), bson::make("_id", document["_id"]),
+        result.push_back({std::move(key),
+                          bson::make("_id", document["_id"]),
                           static_cast<std::int64_t>(document.size())});
     }
     executor.save_state();
-    std::sort(result.begin(), result.end(),
-              [](const Located& one, const Located& two) { return one.key < two.key; });
+    std::sort(result.begin(), result.end(), [](const Located& one, const Located& two) {
+        return one.key < two.key;
+    });
     return result;
 }
 
@@ -88,8 +90,8 @@ Result<OpTime> LocalData::apply_one(const Namespace& ns,
                      "a document with the _id of one that is being moved is on this shard already, "
                      "under another shard key");
     if (before.view() == document) return OpTime();
-    TRY_OK(unit.update(*lock, found->id, before, document, document, replication::no_statement,
-                       false));
+    TRY_OK(unit.update(
+        *lock, found->id, before, document, document, replication::no_statement, false));
     return unit.commit();
 }
 
@@ -108,8 +110,10 @@ Result<OpTime> LocalData::apply(const Namespace& ns,
             if (done.error().code() != ErrorCode::write_conflict) return done.error();
         }
     };
-    for (const bson::Document& each : removed) TRY_OK(run(each, true));
-    for (const bson::Document& each : put) TRY_OK(run(each, false));
+    for (const bson::Document& each : removed)
+        TRY_OK(run(each, true));
+    for (const bson::Document& each : put)
+        TRY_OK(run(each, false));
     return last;
 }
 

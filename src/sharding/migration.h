@@ -91,12 +91,14 @@ public:
 private:
     struct Active;
     std::shared_ptr<Active> active(const bson::Uuid& id) const;
-    async::Task<Result<std::shared_ptr<Active>>> begin(MoveRangeRequest request, bson::Uuid id,
+    async::Task<Result<std::shared_ptr<Active>>> begin(MoveRangeRequest request,
+                                                       bson::Uuid id,
                                                        Instant deadline);
     async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
     async::Task<Status> block_and_commit(std::shared_ptr<Active> active);
     async::Task<Result<bool>> resolve(MigrationDocument migration);
-    async::Task<Status> finish(MigrationDocument migration, bool is_committed,
+    async::Task<Status> finish(MigrationDocument migration,
+                               bool is_committed,
                                std::int64_t orphans);
     async::Task<Status> await_deletion(MigrationDocument migration, Instant deadline);
     void forget_active();
@@ -127,9 +129,11 @@ public:
 private:
     struct Active;
     std::shared_ptr<Active> active(const bson::Uuid& id) const;
-    async::Task<Status> prepare(std::shared_ptr<Active> active, EnsureLike ensure_like,
+    async::Task<Status> prepare(std::shared_ptr<Active> active,
+                                EnsureLike ensure_like,
                                 void* context);
-    async::Task<Result<std::size_t>> take_batch(std::shared_ptr<Active> active, const char* command);
+    async::Task<Result<std::size_t>> take_batch(std::shared_ptr<Active> active,
+                                                const char* command);
     async::Task<Status> run(std::shared_ptr<Active> active, EnsureLike ensure_like, void* context);
 
     const MigrationEnvironment environment_;

@@ -33,7 +33,7 @@ struct MigrationDestination::Active {
     KeySpan span;
     async::Notification changed;
 
-    std::mutex mutex;  // Guards what follows.
+    std::mutex mutex;             // Guards what follows.
     std::string state = "ready";  // "clone", "catchup", "steady", "commitStart", "done", "fail"
     std::string error;
     bool is_commit_asked = false;
@@ -67,8 +67,7 @@ Status MigrationDestination::start(const MigrationDocument& migration) {
     const std::lock_guard lock(mutex_);
     if (active_ && !active_->is_ended())
         return Error(ErrorCode::conflicting_operation_in_progress,
-                     "this shard is currently receiving another range of " +
-                         active_->migration.ns);
+                     "this shard is currently receiving another range of " + active_->migration.ns);
     active_ = std::move(running);
     return {};
 }
@@ -125,7 +124,8 @@ async::Task<Status> MigrationDestination::prepare(std::shared_ptr<Active> runnin
     // Nothing of the range is known to be here; what is, nobody owns.
     CO_TRY(const auto leftovers, environment_.data.list(ns, running->span));
     std::vector<bson::Document> ids;
-    for (const Located& each : leftovers) ids.push_back(each.id);
+    for (const Located& each : leftovers)
+        ids.push_back(each.id);
     CO_TRY([[maybe_unused]] const OpTime removed,
            environment_.data.apply(ns, running->span, {}, ids));
     co_return Status();
@@ -144,10 +144,11 @@ async::Task<Result<std::size_t>> MigrationDestination::take_batch(std::shared_pt
     async::resume_on hop(environment_.workers);
     co_await hop;
     std::vector<bson::Document> put = documents_in(batch["objects"]);
-    for (bson::Document& each : documents_in(batch["reload"])) put.push_back(std::move(each));
+    for (bson::Document& each : documents_in(batch["reload"]))
+        put.push_back(std::move(each));
     const std::vector<bson::Document> removed = documents_in(batch["deleted"]);
-    CO_TRY(const OpTime at, environment_.data.apply(Namespace::split(migration.ns), running->span,
-                                                    put, removed));
+    CO_TRY(const OpTime at,
+           environment_.data.apply(Namespace::split(migration.ns), running->span, put, removed));
     {
         const std::lock_guard lock(running->mutex);
         if (running->last < at) running->last = at;
@@ -201,8 +202,8 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
         }
         if (environment_.clock.now() >= give_up)
             co_return Error(ErrorCode::exceeded_time_limit, "the donor did not commit");
-        co_await running->changed.wait(environment_.clock,
-                                       environment_.clock.now() + steady_pause, ticket);
+        co_await running->changed.wait(
+            environment_.clock, environment_.clock.now() + steady_pause, ticket);
     }
     OpTime at;
     {
@@ -221,7 +222,9 @@ async::Task<void> MigrationDestination::pull(MigrationDocument migration,
     if (!running) co_return;
     const auto status = co_await run(running, ensure_like, context);
     if (!status) {
-        log::info(log::Component::sharding, 9000440, "Receiving a range failed",
+        log::info(log::Component::sharding,
+                  9000440,
+                  "Receiving a range failed",
                   {{"ns", migration.ns}, {"error", status.error()}});
         const std::lock_guard lock(running->mutex);
         running->error = status.error().reason();
@@ -237,8 +240,7 @@ async::Task<Status> MigrationDestination::commit(bson::Uuid id, Instant deadline
         running->is_commit_asked = true;
     }
     running->changed.notify();
-    const Instant until =
-        std::min(deadline, environment_.clock.now() + limits::critical_section);
+    const Instant until = std::min(deadline, environment_.clock.now() + limits::critical_section);
     for (;;) {
         const auto ticket = running->changed.ticket();
         {
@@ -324,7 +326,9 @@ async::Task<Result<int>> delete_ranges(const MigrationEnvironment& environment) 
         }
         CO_TRY_OK(co_await environment.store.remove(deletions, bson::make("_id", task["_id"])));
         ++ranges;
-        log::info(log::Component::sharding, 9000441, "Deleted what a migration left behind",
+        log::info(log::Component::sharding,
+                  9000441,
+                  "Deleted what a migration left behind",
                   {{"ns", ns}, {"documents", located.size()}});
     }
     co_return ranges;

@@ -70,10 +70,26 @@ Result<MigrationDocument> MigrationDocument::parse(bson::View document) {
 
 bson::Document MigrationDocument::to_document() const {
     const bson::Document bounds = bson::make("min", range.min, "max", range.max);
-    return bson::make("_id", id, "nss", ns, "collectionUuid", uuid, "donorShardId", from,
-                      "recipientShardId", to, "range", bounds, "epoch", generation.epoch,
-                      "timestamp", generation.timestamp, "expected", expected.as_timestamp(),
-                      "key", key);
+    return bson::make("_id",
+                      id,
+                      "nss",
+                      ns,
+                      "collectionUuid",
+                      uuid,
+                      "donorShardId",
+                      from,
+                      "recipientShardId",
+                      to,
+                      "range",
+                      bounds,
+                      "epoch",
+                      generation.epoch,
+                      "timestamp",
+                      generation.timestamp,
+                      "expected",
+                      expected.as_timestamp(),
+                      "key",
+                      key);
 }
 
 bson::Document MigrationDocument::range_deletion(std::optional<WallTime> when,
@@ -83,8 +99,10 @@ bson::Document MigrationDocument::range_deletion(std::optional<WallTime> when,
     document.append("donorShardId", from);
     document.append("range", bson::make("min", range.min, "max", range.max));
     document.append("keyPattern", key);
-    if (when) document.append("whenToClean", *when);
-    else document.append("pending", true);
+    if (when)
+        document.append("whenToClean", *when);
+    else
+        document.append("pending", true);
     if (orphans > 0) document.append("numOrphanDocs", orphans);
     return std::move(document).finish();
 }
@@ -177,13 +195,16 @@ Result<bson::Document> MigrationSource::next_changes(const bson::Uuid& id) {
         auto reload = reply.array("reload");
         for (bson::Document& each : ids) {
             TRY(const auto found, environment_.data.find(ns, each));
-            if (found && running->span.contains(*found)) reload.append(*found);
-            else removed.push_back(std::move(each));
+            if (found && running->span.contains(*found))
+                reload.append(*found);
+            else
+                removed.push_back(std::move(each));
         }
     }
     {
         auto deleted = reply.array("deleted");
-        for (const bson::Document& each : removed) deleted.append(each);
+        for (const bson::Document& each : removed)
+            deleted.append(each);
     }
     reply.append("size", static_cast<std::int64_t>(ids.size()));
     return std::move(reply).finish();
@@ -222,8 +243,7 @@ async::Task<Result<std::shared_ptr<MigrationSource::Active>>> MigrationSource::b
         request.bytes_max > 0 ? request.bytes_max : routing::limits::chunk_bytes;
     async::resume_on hop(environment_.workers);
     co_await hop;
-    CO_TRY(const auto located,
-           environment_.data.list(Namespace::split(request.ns), running->span));
+    CO_TRY(const auto located, environment_.data.list(Namespace::split(request.ns), running->span));
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i < located.size(); ++i) {
         bytes += located[i].bytes;
@@ -247,7 +267,8 @@ async::Task<Result<std::shared_ptr<MigrationSource::Active>>> MigrationSource::b
         if (active_)
             co_return Error(ErrorCode::conflicting_operation_in_progress,
                             "Unable to start new migration because this shard is currently "
-                            "donating another range of " + active_->migration.ns);
+                            "donating another range of " +
+                                active_->migration.ns);
         active_ = running;
         is_recording_ = true;
     }
@@ -265,12 +286,10 @@ async::Task<Status> MigrationSource::transfer(std::shared_ptr<Active> running, I
     CO_TRY_OK(co_await environment_.store.apply(std::move(writes)));
     CallOptions options;
     options.deadline = std::min(deadline, environment_.clock.now() + limits::ddl_step);
-    bson::Document start =
-        bson::make("_recvChunkStart", migration.to_document(), "$db", "admin");
+    bson::Document start = bson::make("_recvChunkStart", migration.to_document(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto started,
            co_await environment_.registry.call_ok(migration.to, std::move(start), options));
-    const Instant until =
-        std::min(deadline, environment_.clock.now() + limits::migration_catch_up);
+    const Instant until = std::min(deadline, environment_.clock.now() + limits::migration_catch_up);
     Duration pause = limits::migration_poll_min;
     for (;;) {
         CallOptions poll;
@@ -285,9 +304,9 @@ async::Task<Status> MigrationSource::transfer(std::shared_ptr<Active> running, I
         if (state.as_string() == "fail" || state.as_string() == "none") {
             const bson::Value text = status["errmsg"];
             co_return Error(ErrorCode::operation_failed,
-                            "Data transfer error: " +
-                                (text.is_string() ? std::string(text.as_string())
-                                                  : std::string("the recipient gave up")));
+                            "Data transfer error: " + (text.is_string()
+                                                           ? std::string(text.as_string())
+                                                           : std::string("the recipient gave up")));
         }
         if (environment_.clock.now() >= until)
             co_return Error(ErrorCode::exceeded_time_limit, "the recipient did not catch up");
@@ -314,11 +333,24 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     CO_TRY([[maybe_unused]] const auto taken,
            co_await environment_.registry.call_ok(migration.to, std::move(commit), options));
     state.enter_critical_section(migration.ns, Section::reads_too, async::no_deadline);
-    bson::Document decide = bson::make(
-        "_configsvrCommitChunkMigration", migration.ns, "min", migration.range.min, "max",
-        migration.range.max, "from", migration.from, "to", migration.to, "epoch",
-        migration.generation.epoch, "timestamp", migration.generation.timestamp, "expected",
-        migration.expected.as_timestamp(), "$db", "admin");
+    bson::Document decide = bson::make("_configsvrCommitChunkMigration",
+                                       migration.ns,
+                                       "min",
+                                       migration.range.min,
+                                       "max",
+                                       migration.range.max,
+                                       "from",
+                                       migration.from,
+                                       "to",
+                                       migration.to,
+                                       "epoch",
+                                       migration.generation.epoch,
+                                       "timestamp",
+                                       migration.generation.timestamp,
+                                       "expected",
+                                       migration.expected.as_timestamp(),
+                                       "$db",
+                                       "admin");
     options.is_retryable = true;
     options.deadline = environment_.clock.now() + limits::critical_section;
     CO_TRY([[maybe_unused]] const auto decided,
@@ -330,11 +362,24 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
 async::Task<Result<bool>> MigrationSource::resolve(MigrationDocument migration) {
     Duration pause = limits::migration_poll_min;
     for (;;) {
-        bson::Document ask = bson::make(
-            "_configsvrResolveChunkMigration", migration.ns, "min", migration.range.min, "max",
-            migration.range.max, "from", migration.from, "to", migration.to, "epoch",
-            migration.generation.epoch, "timestamp", migration.generation.timestamp, "expected",
-            migration.expected.as_timestamp(), "$db", "admin");
+        bson::Document ask = bson::make("_configsvrResolveChunkMigration",
+                                        migration.ns,
+                                        "min",
+                                        migration.range.min,
+                                        "max",
+                                        migration.range.max,
+                                        "from",
+                                        migration.from,
+                                        "to",
+                                        migration.to,
+                                        "epoch",
+                                        migration.generation.epoch,
+                                        "timestamp",
+                                        migration.generation.timestamp,
+                                        "expected",
+                                        migration.expected.as_timestamp(),
+                                        "$db",
+                                        "admin");
         CallOptions options;
         options.deadline = environment_.clock.now() + limits::critical_section;
         options.is_retryable = true;
@@ -355,14 +400,19 @@ async::Task<Status> MigrationSource::finish(MigrationDocument migration,
     if (is_committed) {
         WallTime when = environment_.clock.wall_now();
         when.milliseconds += environment_.orphan_delay_seconds.load() * 1000;
-        CO_TRY_OK(co_await environment_.store.put(deletions, migration.range_deletion(when, orphans)));
+        CO_TRY_OK(
+            co_await environment_.store.put(deletions, migration.range_deletion(when, orphans)));
     } else {
         CO_TRY_OK(co_await environment_.store.remove(deletions, bson::make("_id", migration.id)));
     }
     Duration pause = limits::migration_poll_min;
     for (;;) {
-        bson::Document release = bson::make("_recvChunkRelease", migration.to_document(),
-                                            "isCommitted", is_committed, "$db", "admin");
+        bson::Document release = bson::make("_recvChunkRelease",
+                                            migration.to_document(),
+                                            "isCommitted",
+                                            is_committed,
+                                            "$db",
+                                            "admin");
         CallOptions options;
         options.deadline = environment_.clock.now() + limits::critical_section;
         options.is_retryable = true;
@@ -418,10 +468,14 @@ async::Task<Status> MigrationSource::move_range(MoveRangeRequest request,
     if (was_blocked) environment_.state.leave_critical_section(migration.ns);
     const auto finished = co_await finish(migration, is_committed, orphans);
     if (!finished)
-        log::warning(log::Component::sharding, 9000430, "A migration is left to the next primary",
+        log::warning(log::Component::sharding,
+                     9000430,
+                     "A migration is left to the next primary",
                      {{"ns", migration.ns}, {"error", finished.error()}});
     if (!is_committed) co_return status;
-    log::info(log::Component::sharding, 9000431, "Moved a range",
+    log::info(log::Component::sharding,
+              9000431,
+              "Moved a range",
               {{"ns", migration.ns},
                {"range", routing::to_string(migration.range)},
                {"to", migration.to}});

@@ -8,10 +8,14 @@
 namespace tessera::sharding {
 namespace {
 
-std::string database_of(const std::string& ns) { return ns.substr(0, ns.find('.')); }
+std::string database_of(const std::string& ns) {
+    return ns.substr(0, ns.find('.'));
+}
 
 // The databases that live on the config servers.
-bool is_on_config_servers(std::string_view db) { return db == "admin" || db == "config"; }
+bool is_on_config_servers(std::string_view db) {
+    return db == "admin" || db == "config";
+}
 
 // Whether what is known is at least what a shard said it wants.
 bool is_reached(const routing::ChunkMap::Pointer& known,
@@ -138,9 +142,9 @@ async::Task<Result<routing::ChunkMap::Pointer>> RoutingCache::load(std::string n
         const routing::Placement since =
             is_same && attempt == 0 ? old->version().placement : routing::Placement{};
         CO_TRY(const auto changed, co_await reader_.chunks(collection->uuid, since, deadline));
-        auto made = is_same && attempt == 0 ? old->updated(std::move(*collection), changed)
-                                            : routing::ChunkMap::make(std::move(*collection),
-                                                                      changed);
+        auto made = is_same && attempt == 0
+                        ? old->updated(std::move(*collection), changed)
+                        : routing::ChunkMap::make(std::move(*collection), changed);
         if (made) co_return made;
         // Read while it was being changed: once more, from the start.
         if (made.error().code() != ErrorCode::conflicting_operation_in_progress) co_return made;
@@ -181,8 +185,10 @@ void RoutingCache::forget_database(const std::string& db) {
 
 void RoutingCache::forget_all() {
     const std::lock_guard lock(mutex_);
-    for (auto& [ns, entry] : collections_) ++entry->invalidated;
-    for (auto& [db, entry] : databases_) ++entry->invalidated;
+    for (auto& [ns, entry] : collections_)
+        ++entry->invalidated;
+    for (auto& [db, entry] : databases_)
+        ++entry->invalidated;
 }
 
 }  // namespace tessera::sharding

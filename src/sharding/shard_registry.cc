@@ -16,8 +16,8 @@ bool is_network_error(ErrorCode code) {
 }
 
 bool moves_primary(ErrorCode code) {
-    return has_class(code, error_class::not_primary | error_class::recovering |
-                               error_class::shutting_down);
+    return has_class(
+        code, error_class::not_primary | error_class::recovering | error_class::shutting_down);
 }
 
 // Fields of a failed reply that every reply has.
@@ -30,11 +30,16 @@ bool is_generic(std::string_view name) {
 
 std::string_view mode_name(ReadMode mode) {
     switch (mode) {
-        case ReadMode::primary: return "primary";
-        case ReadMode::primary_preferred: return "primaryPreferred";
-        case ReadMode::secondary: return "secondary";
-        case ReadMode::secondary_preferred: return "secondaryPreferred";
-        case ReadMode::nearest: break;
+        case ReadMode::primary:
+            return "primary";
+        case ReadMode::primary_preferred:
+            return "primaryPreferred";
+        case ReadMode::secondary:
+            return "secondary";
+        case ReadMode::secondary_preferred:
+            return "secondaryPreferred";
+        case ReadMode::nearest:
+            break;
     }
     return "nearest";
 }
@@ -210,8 +215,7 @@ async::Task<void> ShardRegistry::ask(std::shared_ptr<Set> set, HostAndPort host,
     member.round_trip = clock_.now() - began;
     if (const bson::Value tags = reply["tags"]; tags.is_object())
         member.tags = bson::Document(tags.as_view());
-    const bool is_primary =
-        reply["isWritablePrimary"].is_truthy() || reply["ismaster"].is_truthy();
+    const bool is_primary = reply["isWritablePrimary"].is_truthy() || reply["ismaster"].is_truthy();
     if (is_primary) {
         set->primary = host;
         std::vector<HostAndPort> hosts;
@@ -236,7 +240,8 @@ async::Task<void> ShardRegistry::discover(std::shared_ptr<Set> set, Instant dead
     }
     const Instant until = std::min(deadline, clock_.now() + limits::hello_patience);
     std::vector<async::Task<void>> asked;
-    for (const HostAndPort& host : hosts) asked.push_back(ask(set, host, until));
+    for (const HostAndPort& host : hosts)
+        asked.push_back(ask(set, host, until));
     co_await async::when_all(std::move(asked));
 }
 

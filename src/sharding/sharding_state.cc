@@ -9,7 +9,9 @@
 namespace tessera::sharding {
 namespace {
 
-std::string database_of(const std::string& ns) { return ns.substr(0, ns.find('.')); }
+std::string database_of(const std::string& ns) {
+    return ns.substr(0, ns.find('.'));
+}
 
 }  // namespace
 
@@ -27,8 +29,14 @@ Result<ShardIdentity> ShardIdentity::parse(bson::View document) {
 }
 
 bson::Document ShardIdentity::to_document() const {
-    return bson::make("_id", "shardIdentity", "shardName", name, "clusterId", cluster,
-                      "configsvrConnectionString", config_servers.to_string());
+    return bson::make("_id",
+                      "shardIdentity",
+                      "shardName",
+                      name,
+                      "clusterId",
+                      cluster,
+                      "configsvrConnectionString",
+                      config_servers.to_string());
 }
 
 // One request that uses a collection.
@@ -39,8 +47,7 @@ struct ShardingState::InUse {
 
 Status ShardingState::set_identity(ShardIdentity identity) {
     const std::lock_guard lock(mutex_);
-    if (identity_ &&
-        (identity_->cluster != identity.cluster || identity_->name != identity.name))
+    if (identity_ && (identity_->cluster != identity.cluster || identity_->name != identity.name))
         return Error(ErrorCode::manual_intervention_required,
                      "this shard already belongs to another cluster, as " + identity_->name);
     identity_ = std::move(identity);
@@ -184,8 +191,8 @@ async::Task<void> ShardingState::recover(std::string ns, Error error, Instant de
         const bson::View fields(details.data());
         if (error.code() == ErrorCode::stale_config) {
             const auto info = routing::StaleConfigInfo::parse(fields);
-            if (info && info->wanted && info->received.version().is_older_than(
-                                            info->wanted->version()))
+            if (info && info->wanted &&
+                info->received.version().is_older_than(info->wanted->version()))
                 co_return;
         } else if (error.code() == ErrorCode::stale_db_version) {
             const auto info = routing::StaleDatabaseInfo::parse(fields);
