@@ -34,6 +34,7 @@ struct Invocation {
     Namespace ns;
     /// A command that answers more than once (exhaust hello) sets this to be called again.
     bool has_more_to_come = false;
+    bool closes_connection = false;        // No answer: the process is about to end.
     bool may_exhaust = false;              // The client allowed it (exhaustAllowed).
     /// A writeConcernError the command (or a shard) already reports; suppresses waiting.
     bool has_write_concern_error = false;

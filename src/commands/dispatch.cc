@@ -91,6 +91,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
             co_await async::resume_on(*home);
         if (status) {
             outcome.has_more_to_come = call.invocation->has_more_to_come;
+            outcome.closes_connection |= call.invocation->closes_connection;
             complete(call, status, body);
         }
     }
@@ -259,8 +260,10 @@ async::Task<void> Dispatcher::await_write_concern(Call& call) {
     // A session's statement that was executed before is as new as the session's last write.
     if (invocation.session != nullptr && invocation.last_write < invocation.session->last_write())
         invocation.last_write = invocation.session->last_write();
-    if (!takes_one || invocation.last_write.is_null() || invocation.has_write_concern_error)
-        co_return;
+    // A standalone's writes have no position, but their journal can be waited for.
+    const bool has_position =
+        !invocation.last_write.is_null() || !member_->replication->is_replica_set();
+    if (!takes_one || !has_position || invocation.has_write_concern_error) co_return;
     if (call.write_concern.is_unacknowledged()) co_return;
     Instant deadline = call.operation->deadline;
     auto status = co_await member_->replication->await_write_concern(

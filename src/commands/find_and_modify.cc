@@ -25,7 +25,7 @@ Result<Arguments> parse(const Request& request) {
     TRY_OK(request.check_known_fields(
         name, {"query", "sort", "remove", "update", "new", "fields", "upsert", "arrayFilters",
                "hint", "collation", "bypassDocumentValidation", "let", "stmtId", "stmtIds",
-               "encryptionInformation", "sampleId"}));
+               "encryptionInformation", "sampleId", "bypassEmptyTsReplacement"}));
     Arguments args;
     TRY(args.spec.query, object_argument(body, "query", name));
     TRY(args.spec.sort, object_argument(body, "sort", name));

@@ -214,8 +214,9 @@ Status kill_op(Node& node, Invocation& invocation) {
     return {};
 }
 
-Status shutdown(Node& node, Invocation&) {
+Status shutdown(Node& node, Invocation& invocation) {
     node.request_shutdown(0);
+    invocation.closes_connection = true;
     return {};
 }
 

@@ -4,6 +4,8 @@
 // tried one by one, so that each gets its own error.
 #include "commands/write_commands.h"
 
+#include <algorithm>
+
 #include "bson/validate.h"
 #include "commands/support.h"
 #include "commands/write_execution.h"
@@ -21,7 +23,26 @@ struct Insert {
     WriteCommand command;
     std::vector<bson::View> documents;
     WriteReply reply;
+    bool keeps_empty_timestamps = false;  // bypassEmptyTsReplacement.
 };
+
+// A top-level Timestamp(0, 0) stands for now, save in _id and where the client says otherwise.
+void fill_empty_timestamps(Member& member, bson::Document& document) {
+    const auto is_empty = [](const bson::Element& field) {
+        return field.value.type() == bson::Type::timestamp && field.name != "_id" &&
+               field.value.as_timestamp().is_null();
+    };
+    const bson::View view = document;
+    if (std::none_of(view.begin(), view.end(), is_empty)) return;
+    bson::Builder filled;
+    for (const bson::Element& field : view) {
+        if (is_empty(field))
+            filled.append(field.name, member.logical_clock.make(1, member.clock.wall_now()));
+        else
+            filled.append(field);
+    }
+    document = std::move(filled).finish();
+}
 
 struct Prepared {
     std::size_t index;
@@ -108,6 +129,8 @@ async::Task<Status> insert_all(Insert& insert) {
             if (insert.command.is_ordered) co_return Status();
             continue;
         }
+        if (!insert.keeps_empty_timestamps)
+            fill_empty_timestamps(insert.command.member, *fixed);
         bytes += fixed->size();
         group.push_back(Prepared(i, std::move(*fixed)));
         if (group.size() >= group_documents_max || bytes >= group_bytes_max) {
@@ -124,10 +147,11 @@ async::Task<Status> insert_on_member(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
     CO_TRY_OK(request.check_known_fields(
         "insert", {"documents", "ordered", "bypassDocumentValidation", "stmtId", "stmtIds",
-                   "encryptionInformation"}));
+                   "encryptionInformation", "bypassEmptyTsReplacement"}));
     CO_TRY(auto documents, request.documents("documents"));
     CO_TRY(WriteCommand command, parse_write_command(member, invocation, documents.size()));
     Insert insert(std::move(command), std::move(documents), WriteReply());
+    insert.keeps_empty_timestamps = request.body["bypassEmptyTsReplacement"].is_truthy();
     std::size_t bytes = 0;
     for (const bson::View& document : insert.documents) bytes += document.size();
     if (bytes > inline_bytes_max) {

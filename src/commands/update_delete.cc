@@ -83,6 +83,18 @@ Status add_retried(WriteCommand& command, std::size_t index, OpTime at, bool is_
     TRY(const bson::Document bytes, command.member.sessions->entry_at(at));
     TRY(const auto entry, replication::ParsedEntry::parse(bytes));
     if (entry.kind == replication::OpKind::no_op) {
+        // Executed on the shard the document was on: its entry says what it did.
+        const bool has_moved = entry.object.has("$sessionMigrateInfo") && entry.object2;
+        const bson::Value done = has_moved ? (*entry.object2)["op"] : bson::Value();
+        if (done.is_string() && done.as_string() != "n") {
+            ++totals.reply.count;
+            if (is_update && done.as_string() == "i")
+                totals.upserted.emplace_back(
+                    static_cast<std::int64_t>(index),
+                    bson::make("_id", (*entry.object2)["o"].as_view()["_id"]));
+            else if (is_update)
+                ++totals.modified;
+        }
         totals.reply.add_retried(command.statement_id(index));
         return {};
     }
@@ -138,7 +150,7 @@ async::Task<Status> run_statements(Member& member, Invocation& invocation, bool 
     CO_TRY_OK(request.check_known_fields(
         is_update ? "update" : "delete",
         {is_update ? "updates" : "deletes", "ordered", "bypassDocumentValidation", "let", "stmtId",
-         "stmtIds", "encryptionInformation", "isTimeseriesNamespace"}));
+         "stmtIds", "encryptionInformation", "isTimeseriesNamespace", "bypassEmptyTsReplacement"}));
     CO_TRY(const auto statements, request.documents(is_update ? "updates" : "deletes"));
     CO_TRY(WriteCommand command, parse_write_command(member, invocation, statements.size()));
     Totals totals;

@@ -95,6 +95,8 @@ public:
     // ---- The oplog ---------------------------------------------------------------------------
     /// Null on a standalone and before the set is initiated.
     Oplog* oplog() const { return oplog_ptr_.load(); }
+    /// Something was committed: the journal is to be synced within its interval.
+    void on_commit() { environment_.flusher.on_commit(); }
     /// A fresh UUID from the member's randomness. Any thread.
     bson::Uuid make_uuid();
     LogicalClock& logical_clock() const { return environment_.logical_clock; }

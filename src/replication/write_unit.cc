@@ -208,6 +208,16 @@ Status WriteUnit::remember_statement(StatementId statement) {
     return log(std::move(entry), statement);
 }
 
+Status WriteUnit::remember_foreign(StatementId statement, bson::View original_entry) {
+    if (state_->origin.session == nullptr || state_->oplog() == nullptr) return {};
+    OplogEntry entry;
+    const bson::Document mark = bson::make("$sessionMigrateInfo", 1);
+    entry.object = mark;
+    entry.object2 = original_entry;
+    entry.from_migrate = true;
+    return log(std::move(entry), statement);
+}
+
 Status WriteUnit::log(OplogEntry entry, StatementId statement) {
     State& state = *state_;
     if (Session* const session = state.origin.session; session != nullptr) {
@@ -268,6 +278,7 @@ Result<OpTime> WriteUnit::commit() {
     }
     TRY_OK(transaction_->commit());
     state.slots.commit();
+    state.replication.on_commit();
     if (session != nullptr) session->remember(state.statements, state.last);
     return state.last;
 }

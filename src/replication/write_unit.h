@@ -85,6 +85,9 @@ public:
                  std::optional<bson::View> object2);
     /// A statement that changed nothing but must be remembered as executed.
     Status remember_statement(StatementId statement);
+    /// A statement of this session that another shard executed before the document moved here:
+    /// logged as a no-op with that shard's entry, so that a retry finds it executed.
+    Status remember_foreign(StatementId statement, bson::View original_entry);
 
     /// Makes the next reserved position the timestamp of what is written from now on; nothing where
     /// there is no oplog. insert(), update() and remove() do it themselves.
