@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DDL on a router. An unsharded collection's shard carries it out; what concerns a sharded one goes
-// to every shard that has a part of it, with the config servers told first where a crash in between
-// must not leave metadata that promises data (drop), and last where data must be gone (dropDatabase).
+// DDL on a router. An unsharded collection's shard carries it out; indexes and options of a sharded
+// one go to every shard that has a part of it; dropping what is sharded, or a whole database, is an
+// operation of the config servers.
 #include "commands/router_calls.h"
 #include "commands/router_commands.h"
 #include "routing/retry.h"
@@ -69,25 +69,12 @@ bool is_protected(std::string_view db) {
     return db == "admin" || db == "local" || db == "config";
 }
 
-// Every shard may hold documents of a sharded collection, its own or left over.
+// The config servers forget it and drop it on every shard, as one operation of theirs.
 async::Task<Status> drop_sharded(Router& router, Invocation& invocation, const Namespace& ns) {
-    bson::Document forget = bson::make("_configsvrDropCollection", ns.to_string());
-    const auto forgotten = co_await call_config(router, invocation, std::move(forget));
-    if (!forgotten) co_return forgotten.error();
+    bson::Document drop = bson::make("_configsvrDropCollection", ns.to_string());
+    const auto dropped = co_await call_config(router, invocation, std::move(drop));
     router.routing.forget(ns.to_string());
-    CO_TRY(const auto shards, co_await all_shards(router, invocation));
-    std::vector<ShardCommand> commands;
-    for (const routing::ShardName& shard : shards) {
-        bson::Builder drop;
-        drop.append("drop", ns.collection);
-        append_write_context(router, invocation.request, ns.db, nullptr, drop);
-        commands.push_back(ShardCommand{shard, std::move(drop).finish()});
-    }
-    const auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                              primary_options(invocation, true));
-    for (const ShardAnswer& answer : answers)
-        if (!answer.reply && answer.reply.error().code() != ErrorCode::namespace_not_found)
-            co_return answer.reply.error();
+    if (!dropped) co_return dropped.error();
     co_return Status();
 }
 
@@ -138,21 +125,9 @@ async::Task<Status> drop_database_on_router(Router& router, Invocation& invocati
     const auto known = co_await router.routing.get_database(db, deadline);
     if (!known && known.error().code() != ErrorCode::namespace_not_found)
         co_return call_error(router, *invocation.operation, known.error());
-    CO_TRY(const auto shards, co_await all_shards(router, invocation));
-    std::vector<ShardCommand> commands;
-    for (const routing::ShardName& shard : shards) {
-        bson::Builder drop;
-        drop.append("dropDatabase", 1);
-        append_write_context(router, invocation.request, db, nullptr, drop);
-        commands.push_back(ShardCommand{shard, std::move(drop).finish()});
-    }
-    const auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                              primary_options(invocation, true));
-    CO_TRY_OK(check_answers(answers));
-    bson::Document forget = bson::make("_configsvrDropDatabase", db);
-    const auto forgotten = co_await call_config(router, invocation, std::move(forget));
-    if (!forgotten && forgotten.error().code() != ErrorCode::namespace_not_found)
-        co_return forgotten.error();
+    bson::Document drop = bson::make("_configsvrDropDatabase", db);
+    const auto dropped = co_await call_config(router, invocation, std::move(drop));
+    if (!dropped) co_return dropped.error();
     router.routing.forget_database(db);
     if (known) invocation.reply.append("dropped", db);
     co_return Status();

@@ -80,7 +80,8 @@ Result<Batch> Sort::next() {
 }
 
 bool Sort::add_dependencies(Dependencies& dependencies) const {
-    for (const auto& element : pattern_.to_bson().view())
+    const Document pattern = pattern_.to_bson();
+    for (const auto& element : pattern.view())
         dependencies.fields.insert(std::string(element.name));
     return false;
 }
