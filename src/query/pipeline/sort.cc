@@ -80,8 +80,8 @@ Result<Batch> Sort::next() {
 }
 
 bool Sort::add_dependencies(Dependencies& dependencies) const {
-    const Document pattern = pattern_.to_bson();
-    for (const auto& element : pattern.view())
+    const bson::Document fields = pattern_.to_bson();
+    for (const auto& element : fields.view())
         dependencies.fields.insert(std::string(element.name));
     return false;
 }
