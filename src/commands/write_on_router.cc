@@ -98,6 +98,7 @@ bson::Document child_command(Router& router, const Request& request, const Route
         }
         command.append("ordered", write.is_ordered);
         if (write.bypasses_validation) command.append("bypassDocumentValidation", true);
+        command.append("bypassEmptyTsReplacement", request.body["bypassEmptyTsReplacement"]);
         if (!write.let.is_empty()) command.append("let", write.let);
         if (write.has_statement_numbers) {
             auto ids = command.array("stmtIds");
@@ -202,12 +203,13 @@ Result<RouterWrite> parse_write(Invocation& invocation, RouterWrite::Kind kind) 
     if (kind == RouterWrite::Kind::insert)
         TRY_OK(request.check_known_fields("insert",
                                           {"documents", "ordered", "bypassDocumentValidation",
-                                           "stmtId", "stmtIds", "encryptionInformation"}));
+                                           "stmtId", "stmtIds", "encryptionInformation",
+                                           "bypassEmptyTsReplacement"}));
     else
         TRY_OK(request.check_known_fields(
             command_name(kind),
             {list_name(kind), "ordered", "bypassDocumentValidation", "let", "stmtId", "stmtIds",
-             "encryptionInformation", "isTimeseriesNamespace"}));
+             "encryptionInformation", "bypassEmptyTsReplacement", "isTimeseriesNamespace"}));
     RouterWrite write;
     write.kind = kind;
     TRY(write.statements, request.documents(list_name(kind)));

@@ -53,7 +53,7 @@ async::Task<Status> find_and_modify_on_router(Router& router, Invocation& invoca
         "findAndModify",
         {"query", "sort", "remove", "update", "new", "fields", "upsert", "arrayFilters", "hint",
          "collation", "bypassDocumentValidation", "let", "stmtId", "stmtIds",
-         "encryptionInformation", "sampleId"}));
+         "encryptionInformation", "bypassEmptyTsReplacement", "sampleId"}));
     CO_TRY_OK(co_await ensure_database(router, invocation, ns.db));
     router.metrics.operations.update.fetch_add(1, std::memory_order_relaxed);
     const Instant deadline = routing_deadline(router, *invocation.operation);
