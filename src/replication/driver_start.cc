@@ -2,6 +2,8 @@
 //
 // Start: the data is as of the last checkpoint, the oplog as of the last sync of the journal. What
 // the oplog has beyond the checkpoint is applied again, then the member joins its set.
+#include <algorithm>
+
 #include "base/log.h"
 #include "replication/driver.h"
 #include "replication/limits.h"
@@ -185,7 +187,11 @@ Status Replication::Driver::truncate_oplog() {
 }
 
 async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
-    if (core_->is_writable_primary() && quiesce > Duration::zero()) {
+    const auto& config = core_->config();
+    const bool has_heir =  // Else nobody to hand over to: waiting would gain nothing.
+        config && std::count_if(config->members.begin(), config->members.end(),
+                                [](const auto& member) { return member.is_electable(); }) > 1;
+    if (core_->is_writable_primary() && has_heir && quiesce > Duration::zero()) {
         consensus::StepDownRequest request;
         request.period = std::chrono::seconds(60);
         request.catch_up_period = quiesce;
