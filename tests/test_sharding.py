@@ -6,7 +6,7 @@ import threading
 
 import pymongo
 import pytest
-from bson import MaxKey, MinKey, Timestamp
+from bson import Int64, MaxKey, MinKey, Timestamp
 from pymongo.errors import OperationFailure
 
 from lib.replica_set import ReplicaSet
@@ -208,3 +208,22 @@ def test_a_donors_new_primary_settles_an_unfinished_move(folder):
                                                {"$set": {"after": 1}}).modified_count == 1000
     finally:
         sharded.close()
+
+
+def test_a_write_that_is_retried_after_its_document_moved_is_done_once(sharded):
+    sharded.shard_by_n(100)
+    sharded.admin.command("split", "db.c", middle={"n": 50})
+    client = connect(sharded.routers[0].port, retryWrites=False)
+    session = client.start_session()
+    write = {"update": "c", "updates": [{"q": {"n": 70}, "u": {"$inc": {"z": 1}}}],
+             "txnNumber": Int64(9), "lsid": session.session_id}
+
+    def attempt():
+        return client.db.command({**write})
+    first = attempt()
+    sharded.move(70, "sh2")
+    second = attempt()
+    assert (first["n"], second["n"], second["nModified"]) == (1, 1, 1)
+    assert second["retriedStmtIds"] == [0]
+    assert sharded.client.db.c.find_one({"n": 70})["z"] == 1
+    client.close()

@@ -16,7 +16,7 @@ namespace tessera::commands {
 
 extern const std::array<Command, 22> sharding_admin_commands;
 extern const std::array<Command, 6> sharding_config_commands;
-extern const std::array<Command, 14> sharding_shard_commands;
+extern const std::array<Command, 15> sharding_shard_commands;
 
 /// A router's side of what config servers carry out: sends the command as it came.
 async::Task<Status> forward_to_config(Router& router, Invocation& invocation);

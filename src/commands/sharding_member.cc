@@ -24,6 +24,8 @@ MemberSharding::MemberSharding(Member& its_member, Random& random)
                   store,
                   data,
                   *its_member.replication,
+                  *its_member.sessions,
+                  *its_member.engine,
                   its_member.parameters.orphan_cleanup_delay_seconds},
       source(environment),
       destination(environment),

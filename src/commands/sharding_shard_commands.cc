@@ -229,12 +229,20 @@ Status transfer_changes(Member& member, Invocation& invocation) {
     return {};
 }
 
+Status session_changes(Member& member, Invocation& invocation) {
+    TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
+    TRY(const bson::Uuid id, migration_id(invocation.request));
+    TRY(const bson::Document batch, sharding->source.next_session_changes(id));
+    invocation.reply.append_all(batch);
+    return {};
+}
+
 constexpr unsigned internal_write =
     flags::admin_only | flags::writes | flags::internal | flags::hidden;
 
 }  // namespace
 
-const std::array<Command, 14> sharding_shard_commands = {{
+const std::array<Command, 15> sharding_shard_commands = {{
     {"_shardsvrSetIdentity",
      internal_write,
      set_identity,
@@ -313,6 +321,12 @@ const std::array<Command, 14> sharding_shard_commands = {{
      nullptr,
      Counted::command,
      "Gives the documents of a range that is moved."},
+    {"_getNextSessionMods",
+     internal_write,
+     worker_function<session_changes>,
+     nullptr,
+     Counted::command,
+     "Gives what sessions have executed in a range that is moved."},
     {"_transferMods",
      internal_write,
      worker_function<transfer_changes>,

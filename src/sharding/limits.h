@@ -39,6 +39,10 @@ inline constexpr Duration failed_move = std::chrono::minutes(1);
 /// How long a change of metadata may wait for a majority, and its attempts after write conflicts.
 inline constexpr Duration majority_wait = std::chrono::seconds(30);
 inline constexpr int conflict_attempts = 100;
+/// Statements of one session that are taken along with a range, and how long a session that is in
+/// use may be waited for.
+inline constexpr int session_links = 100'000;
+inline constexpr Duration session_wait = std::chrono::seconds(10);
 /// A shard leaves a critical section that the config servers asked for after so long by itself.
 inline constexpr Duration change_lease = std::chrono::seconds(30);
 /// How long one step of a DDL operation may take on a shard.

@@ -24,6 +24,7 @@
 
 #include "async/event.h"
 #include "bson/ids.h"
+#include "replication/session_catalog.h"
 #include "sharding/document_store.h"
 #include "sharding/local_data.h"
 #include "sharding/sharding_state.h"
@@ -50,6 +51,8 @@ struct MigrationEnvironment {
     DocumentStore& store;
     LocalData& data;
     replication::Replication& replication;
+    replication::SessionCatalog& sessions;
+    storage::Engine& engine;
     const std::atomic<std::int64_t>& orphan_delay_seconds;
 };
 
@@ -80,6 +83,8 @@ public:
     // What the recipient asks; on a worker.
     Result<bson::Document> next_clone_batch(const bson::Uuid& id);
     Result<bson::Document> next_changes(const bson::Uuid& id);
+    /// Entries of retryable writes to the collection, each once; none left: an empty array.
+    Result<bson::Document> next_session_changes(const bson::Uuid& id);
 
     /// Called with every committed write of a document here.
     void on_write(const std::string& ns, bson::View document);
@@ -134,6 +139,7 @@ private:
                                 void* context);
     async::Task<Result<std::size_t>> take_batch(std::shared_ptr<Active> active,
                                                 const char* command);
+    async::Task<Status> take_sessions(std::shared_ptr<Active> active);
     async::Task<Status> run(std::shared_ptr<Active> active, EnsureLike ensure_like, void* context);
 
     const MigrationEnvironment environment_;

@@ -5,6 +5,7 @@
 #include "bson/builder.h"
 #include "sharding/limits.h"
 #include "sharding/migration.h"
+#include "sharding/session_history.h"
 
 namespace tessera::sharding {
 namespace {
@@ -158,6 +159,32 @@ async::Task<Result<std::size_t>> MigrationDestination::take_batch(std::shared_pt
     co_return static_cast<std::size_t>(batch["size"].to_int64());
 }
 
+// What sessions did there with documents of the range, so that nobody does it here again.
+async::Task<Status> MigrationDestination::take_sessions(std::shared_ptr<Active> running) {
+    const MigrationDocument& migration = running->migration;
+    for (;;) {
+        CallOptions options;
+        options.deadline = environment_.clock.now() + limits::ddl_step;
+        bson::Document ask = bson::make("_getNextSessionMods", migration.id, "$db", "admin");
+        CO_TRY(const auto batch,
+               co_await environment_.registry.call_ok(migration.from, std::move(ask), options));
+        std::vector<bson::Document> entries = documents_in(batch["oplog"]);
+        if (entries.empty()) co_return Status();
+        async::resume_on hop(environment_.workers);
+        co_await hop;
+        for (bson::Document& each : entries) {
+            CO_TRY(const OpTime at,
+                   co_await remember_entry(environment_.replication,
+                                           environment_.sessions,
+                                           environment_.engine,
+                                           environment_.clock,
+                                           std::move(each)));
+            const std::lock_guard lock(running->mutex);
+            if (running->last < at) running->last = at;
+        }
+    }
+}
+
 async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
                                               EnsureLike ensure_like,
                                               void* context) {
@@ -189,6 +216,7 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
         // Asked to commit before this last look: writes are blocked there, so nothing is left.
         if (is_last) break;
         if (!is_steady) {
+            CO_TRY_OK(co_await take_sessions(running));
             // What has come so far is with a majority before the donor blocks anybody.
             OpTime at;
             {
@@ -205,6 +233,7 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
         co_await running->changed.wait(
             environment_.clock, environment_.clock.now() + steady_pause, ticket);
     }
+    CO_TRY_OK(co_await take_sessions(running));
     OpTime at;
     {
         const std::lock_guard lock(running->mutex);

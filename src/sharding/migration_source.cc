@@ -6,6 +6,7 @@
 #include "bson/json.h"
 #include "sharding/limits.h"
 #include "sharding/migration.h"
+#include "sharding/session_history.h"
 
 namespace tessera::sharding {
 namespace {
@@ -119,6 +120,7 @@ struct MigrationSource::Active {
     std::size_t next_clone = 0;
     std::map<std::string, bson::Document> changed;  // By the bytes of {_id}.
     std::size_t changed_bytes = 0;
+    SessionHistory sessions;
     bool is_too_large = false;
 };
 
@@ -207,6 +209,22 @@ Result<bson::Document> MigrationSource::next_changes(const bson::Uuid& id) {
             deleted.append(each);
     }
     reply.append("size", static_cast<std::int64_t>(ids.size()));
+    return std::move(reply).finish();
+}
+
+Result<bson::Document> MigrationSource::next_session_changes(const bson::Uuid& id) {
+    const auto running = active(id);
+    if (!running) return Error(ErrorCode::no_such_key, "no such migration runs here");
+    const Namespace ns = Namespace::split(running->migration.ns);
+    const std::lock_guard lock(running->mutex);
+    TRY(const auto entries,
+        running->sessions.next(
+            environment_.store, environment_.sessions, ns, limits::migration_batch_bytes));
+    bson::Builder reply;
+    auto oplog = reply.array("oplog");
+    for (const bson::Document& each : entries)
+        oplog.append(each);
+    oplog.done();
     return std::move(reply).finish();
 }
 
