@@ -175,8 +175,11 @@ Result<ProcessHandle> ProcessHandle::open(const ProcessIdentity& identity) {
     const auto now = identify(identity.pid);
     if (!now || now->start_time != identity.start_time || now->boot_id != identity.boot_id)
         return Error(ErrorCode::no_such_key, "the process is gone");
+    // A binary that was built anew under a running cluster may have moved before it was deleted
+    // (linkers do that): pid, start time and boot then have to do.
     const std::string executable = now->executable;
-    if (!executable.empty() && without_deleted(executable) != identity.executable)
+    const bool is_deleted = without_deleted(executable) != executable;
+    if (!executable.empty() && !is_deleted && executable != identity.executable)
         return Error(ErrorCode::no_such_key,
                      fmt::format("pid {} now runs {}", identity.pid, executable));
     return handle;
