@@ -59,6 +59,13 @@ Result<query::ReadRequest> make_request(Member& member, const Request& request, 
     return read;
 }
 
+// A view over a sharded collection is the router's to take apart: the check says so.
+Status check_below_view(Member& member, const Request& request, const Namespace& ns) {
+    const auto placement = check_placement(member, request, ns, false);
+    if (!placement) return placement.error();
+    return {};
+}
+
 Result<std::int64_t> count_pipeline(Member& member, Invocation& invocation,
                                     const CountArguments& args) {
     TRY(auto expressions, make_expression_context(member, invocation.request));
@@ -81,6 +88,8 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
     CO_TRY(const CountArguments args, parse_count(request));
     invocation.ns = args.ns;
     if (member.catalog->find_view(args.ns)) {
+        CO_TRY(const auto resolved, resolve_view(member, args.ns));
+        CO_TRY_OK(check_below_view(member, request, resolved.ns));
         async::resume_on hop(member.workers);
         co_await hop;
         CO_TRY(const std::int64_t count, count_pipeline(member, invocation, args));
@@ -191,6 +200,8 @@ Status distinct(Member& member, Invocation& invocation) {
     TRY_OK(query::check_collation(request.body["collation"]));
     DistinctValues values;
     if (member.catalog->find_view(ns)) {
+        TRY(const auto resolved, resolve_view(member, ns));
+        TRY_OK(check_below_view(member, request, resolved.ns));
         TRY_OK(distinct_view(member, invocation, ns, query, key.as_string(), values));
         values.append(invocation.reply);
         return {};

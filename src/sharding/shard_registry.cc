@@ -258,7 +258,7 @@ async::Task<Result<HostAndPort>> ShardRegistry::choose(std::shared_ptr<Set> set,
         co_await wait;
         pause = std::min(pause * 2, limits::discovery_pause_max);
     }
-    if (clock_.now() >= options.deadline)
+    if (clock_.now() + pause >= options.deadline)
         co_return Error(ErrorCode::max_time_ms_expired, "operation exceeded time limit");
     std::string name;
     {

@@ -16,7 +16,8 @@ class ShardedCluster:
         self.config = ReplicaSet(self.folder / "config", config_members, name="config0",
                                  flags=("--configsvr",))
         self.shards = [ReplicaSet(self.folder / f"shard{i}", members, name=f"shard{i}",
-                                  flags=("--shardsvr",)) for i in range(shards)]
+                                  flags=("--shardsvr", "--setParameter",
+                                         "orphanCleanupDelaySecs=1")) for i in range(shards)]
         self.routers = [self._make_router(i) for i in range(routers)]
 
     @property
@@ -46,8 +47,11 @@ class ShardedCluster:
         return self.routers[0].client
 
     def shard_collection(self, namespace, key, splits=(), moves=()):
-        """Shards a collection; `splits` are chunk bounds, `moves` (a document of a chunk, shard)."""
+        """Shards a collection whose database lives on the first shard; `splits` are chunk bounds,
+        `moves` pairs of a document of a chunk and the shard it moves to."""
         admin = self.client.admin
+        admin.command("enableSharding", namespace.split(".")[0],
+                      primaryShard=self.shards[0].name)
         admin.command("shardCollection", namespace, key=key)
         for middle in splits:
             admin.command("split", namespace, middle=middle)
