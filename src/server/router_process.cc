@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // mongos: sockets and a router behind them. It keeps no files.
-#include <malloc.h>
-
 #include <cstdlib>
+
+#include <malloc.h>
 
 #include "async/block_on.h"
 #include "base/log.h"
@@ -28,10 +28,13 @@ int run_router(const Settings& settings) {
     options.process = machinery.describe();
     options.config_servers.set_name = settings.config_set_name;
     options.config_servers.hosts = settings.config_hosts;
-    roles::Surroundings surroundings{
-        machinery.clock(), machinery.transport(), machinery.control(), machinery.workers(),
-        machinery.random(), [&](int code) { machinery.request_stop(code); },
-        [&] { return machinery.connection_counts(); }};
+    roles::Surroundings surroundings{machinery.clock(),
+                                     machinery.transport(),
+                                     machinery.control(),
+                                     machinery.workers(),
+                                     machinery.random(),
+                                     [&](int code) { machinery.request_stop(code); },
+                                     [&] { return machinery.connection_counts(); }};
     auto role = std::make_unique<roles::RouterRole>(surroundings, std::move(options));
     std::optional<Error> refused;
     for (const auto& [name, value] : settings.parameters) {
@@ -51,7 +54,8 @@ int run_router(const Settings& settings) {
     const bool has_ended = machinery.shut_down(shutdown_grace);
     if (!has_ended) {
         // A router keeps nothing: commands still running on its objects may end with the process.
-        log::warning(log::Component::control, 9000103,
+        log::warning(log::Component::control,
+                     9000103,
                      "Some commands did not end; leaving without waiting for them");
         std::_Exit(code);
     }
