@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routers over real shards: what a client does through them, and that a sharded collection gives the
-same answers as an unsharded one."""
+"""Routers over real shards: what a client does through them, and that a sharded collection gives
+the same answers as an unsharded one."""
 
 import shutil
 import tempfile
@@ -234,6 +234,17 @@ def test_views_over_sharded_and_unsharded_collections(twins):
         assert read(plain) == read(split)
 
 
+def test_a_view_that_looks_up_a_sharded_collection(twins):
+    database = twins[0].database
+    for name in ("plain", "split"):
+        database.command("create", f"{name}_joined", viewOn="plain", pipeline=[
+            {"$match": {"k": {"$in": [3, 230]}}},
+            {"$lookup": {"from": name, "localField": "k", "foreignField": "k", "as": "same"}}])
+    plain, split = (sorted(database[f"{name}_joined"].find(), key=lambda d: d["_id"])
+                    for name in ("plain", "split"))
+    assert plain == split and [len(d["same"]) for d in split] == [1, 1]
+
+
 def test_cursors_are_the_routers_own(sharded, twins):
     _, split = twins
     cursor = split.find({}, batch_size=10)
@@ -302,6 +313,14 @@ def test_ddl_of_a_sharded_collection(sharded):
     assert database["again"].find_one() == {"_id": 1}
 
 
+def test_transactions_are_refused_by_name(sharded):
+    with sharded.client.start_session() as session:
+        with pytest.raises(OperationFailure) as failure:
+            with session.start_transaction():
+                sharded.client["refused"]["c"].insert_one({}, session=session)
+    assert failure.value.code == 115
+
+
 def test_the_config_database_through_a_router(sharded, twins):
     config = sharded.client["config"]
     assert {d["_id"] for d in config["shards"].find()} == {"shard0", "shard1"}
@@ -336,6 +355,29 @@ def test_refusals_name_what_they_refuse(sharded):
     with pytest.raises(OperationFailure) as failure:
         database.command("aggregate", "c", pipeline=[{"$nonsense": 1}], cursor={})
     assert failure.value.code == 40324
+
+
+@pytest.fixture
+def replicated(tmp_path):
+    cluster = ShardedCluster(tmp_path, shards=1, members=3)
+    yield cluster.start()
+    cluster.close()
+
+
+def test_writes_and_reads_outlive_a_shards_primary(replicated):
+    items = replicated.client["db"]["items"]
+    items.insert_one({"_id": 0})
+    acknowledged = [0]
+    replicated.shards[0].primary().kill9()
+    for number in range(1, 40):
+        items.insert_one({"_id": number})
+        acknowledged.append(number)
+    assert [d["_id"] for d in items.find(sort=[("_id", 1)])] == acknowledged
+    items.insert_many([{"_id": n} for n in range(100, 200)])
+    primary = replicated.shards[0].primary()
+    primary.command("replSetStepDown", 5, force=True)
+    assert items.update_many({}, {"$set": {"x": 1}}).matched_count == 140
+    assert items.count_documents({"x": 1}) == 140
 
 
 @pytest.fixture

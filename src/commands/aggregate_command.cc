@@ -143,6 +143,7 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
     CO_TRY_OK(pipeline.optimize());
     auto services = std::make_unique<MemberPipelineServices>(
         member, invocation.operation, context.expression, invocation.read_at);
+    services->set_from_router(!invocation.request.shard_version.is_empty());
     std::unique_ptr<query::DocumentCursor> documents;
     if (pipeline.needs_source()) {
         CO_TRY(Placement placement,

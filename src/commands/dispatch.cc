@@ -191,16 +191,12 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
         co_return Error(*call.failure->error, "Failing command via 'failCommand' failpoint");
 
     CO_TRY_OK(check_state(call));
-    if (member_ == nullptr) co_return Status();
-
-    call.write_concern = request.write_concern ? *request.write_concern
-                                               : member_->replication->default_write_concern();
     const bool has_txn = request.session && request.session->txn_number;
     if (has_txn && request.session->is_transaction)
         co_return Error(ErrorCode::command_not_supported,
                         "multi-document transactions are not supported yet; "
                         "docs/compatibility.md lists what is");
-    if (has_txn && !member_->replication->is_replica_set())
+    if (has_txn && member_ != nullptr && !member_->replication->is_replica_set())
         co_return Error(ErrorCode::illegal_operation,
                         "Transaction numbers are only allowed on a replica set member or mongos");
     if (has_txn && !call.has(flags::retryable))
@@ -209,6 +205,10 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
                         "retryable write commands. autocommit:false was not provided, and " +
                             std::string(request.name) +
                             " is not a retryable write command.");
+    if (member_ == nullptr) co_return Status();
+
+    call.write_concern = request.write_concern ? *request.write_concern
+                                               : member_->replication->default_write_concern();
     if (has_txn) {
         replication::SessionId id = request.session->id;
         CO_TRY(call.session,
@@ -357,12 +357,12 @@ void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
                                               std::string_view(no_hash, sizeof(no_hash))});
         signature.append("keyId", std::int64_t{0});
     }
+    // A router's is the newest its shards told: the cluster time itself would make a later causally
+    // consistent read wait for a shard that has nothing to say.
+    const bool has_time = call.invocation && !call.invocation->last_write.is_null();
     Timestamp operation_time = now;
-    if (member_ != nullptr) {
-        const bool has_written = call.invocation && !call.invocation->last_write.is_null();
-        operation_time = has_written ? call.invocation->last_write.timestamp
-                                     : member_->replication->last_applied().timestamp;
-    }
+    if (has_time) operation_time = call.invocation->last_write.timestamp;
+    else if (member_ != nullptr) operation_time = member_->replication->last_applied().timestamp;
     if (!operation_time.is_null()) body.append("operationTime", operation_time);
 }
 

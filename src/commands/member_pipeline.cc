@@ -12,6 +12,7 @@
 #include "query/update/diff.h"
 #include "replication/ddl.h"
 #include "replication/write_unit.h"
+#include "routing/versions.h"
 
 namespace tessera::commands {
 namespace {
@@ -57,6 +58,18 @@ private:
 };
 
 Namespace to_namespace(const query::PipelineNamespace& ns) { return {ns.db, ns.collection}; }
+
+// Fails with StaleConfig when the collection is sharded, or when this shard does not know.
+Status check_unsharded(Member& member, const Namespace& ns) {
+    bson::Builder builder;
+    routing::ShardVersion::unsharded().append_to(builder, "shardVersion");
+    const bson::Document versions = std::move(builder).finish();
+    Request request;
+    request.shard_version = versions["shardVersion"].as_view();
+    const auto placement = check_placement(member, request, ns, false);
+    if (!placement) return placement.error();
+    return {};
+}
 
 }  // namespace
 
@@ -109,6 +122,7 @@ Result<std::unique_ptr<query::DocumentCursor>> MemberPipelineServices::open(
     const std::vector<bson::Document>& stages,
     bson::View let) {
     TRY(ResolvedNamespace resolved, resolve_view(member_, to_namespace(ns)));
+    if (is_from_router_) TRY_OK(check_unsharded(member_, resolved.ns));
     std::vector<bson::Document> all = resolved.stages;
     all.insert(all.end(), stages.begin(), stages.end());
     query::PipelineContext context;

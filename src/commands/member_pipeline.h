@@ -54,6 +54,10 @@ public:
                                                            Status& status);
     /// The operation whose interruption stops the pipeline; a getMore brings its own.
     void set_operation(std::shared_ptr<Operation> operation) { operation_ = std::move(operation); }
+    /// The command came through a router, which knows where every collection it read the pipeline of
+    /// lives, but not what a view brings in: reading what is sharded then fails with StaleConfig, and
+    /// the router does it itself.
+    void set_from_router(bool is_from_router) { is_from_router_ = is_from_router; }
     /// The newest position written by $out and $merge; null when they wrote nothing.
     OpTime last_write() const { return last_write_; }
     std::string plan_summary() const { return plan_summary_; }
@@ -67,6 +71,7 @@ private:
     const Timestamp read_at_;
     OpTime last_write_;
     std::string plan_summary_;
+    bool is_from_router_ = false;
 };
 
 }  // namespace tessera::commands

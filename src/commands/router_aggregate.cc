@@ -3,13 +3,12 @@
 // aggregate on a router. A pipeline over an unsharded collection with nothing special in it goes to
 // its shard as it is and the answer comes back as it is; everything else is opened on a worker
 // (router_pipeline.cc).
-#include "commands/router_aggregation.h"
-
 #include <algorithm>
 #include <array>
 
 #include "async/block_on.h"
 #include "commands/find_command.h"
+#include "commands/router_aggregation.h"
 #include "commands/router_commands.h"
 #include "commands/router_pipeline.h"
 #include "commands/support.h"
@@ -20,10 +19,22 @@ namespace {
 constexpr int view_depth_max = 20;
 
 // Stages that reach beyond the collection, or that several shards answer.
-constexpr std::array<std::string_view, 16> special_stages = {
-    "$lookup", "$graphLookup", "$unionWith", "$out", "$merge", "$facet", "$currentOp", "$collStats",
-    "$indexStats", "$listSessions", "$listLocalSessions", "$shardedDataDistribution",
-    "$listClusterCatalog", "$changeStream", "$documents", "$planCacheStats"};
+constexpr std::array<std::string_view, 16> special_stages = {"$lookup",
+                                                             "$graphLookup",
+                                                             "$unionWith",
+                                                             "$out",
+                                                             "$merge",
+                                                             "$facet",
+                                                             "$currentOp",
+                                                             "$collStats",
+                                                             "$indexStats",
+                                                             "$listSessions",
+                                                             "$listLocalSessions",
+                                                             "$shardedDataDistribution",
+                                                             "$listClusterCatalog",
+                                                             "$changeStream",
+                                                             "$documents",
+                                                             "$planCacheStats"};
 
 bool is_special(bson::View stage) {
     if (stage.is_empty()) return false;
@@ -34,7 +45,8 @@ bool is_special(bson::View stage) {
 // A pipeline's documents as a cursor's source; lives on a worker.
 class DocumentsSource : public CursorSource {
 public:
-    DocumentsSource(Router& router, std::unique_ptr<RouterPipelineServices> services,
+    DocumentsSource(Router& router,
+                    std::unique_ptr<RouterPipelineServices> services,
                     std::unique_ptr<query::DocumentCursor> documents)
         : router_(router), services_(std::move(services)), documents_(std::move(documents)) {}
 
@@ -69,9 +81,17 @@ private:
 
 Result<RouterAggregation> parse_aggregation(const Request& request) {
     const bson::View body = request.body;
-    TRY_OK(request.check_known_fields(
-        "aggregate", {"pipeline", "explain", "allowDiskUse", "cursor", "bypassDocumentValidation",
-                      "hint", "let", "collation", "collectionUUID", "isMapReduceCommand"}));
+    TRY_OK(request.check_known_fields("aggregate",
+                                      {"pipeline",
+                                       "explain",
+                                       "allowDiskUse",
+                                       "cursor",
+                                       "bypassDocumentValidation",
+                                       "hint",
+                                       "let",
+                                       "collation",
+                                       "collectionUUID",
+                                       "isMapReduceCommand"}));
     RouterAggregation result;
     const bson::Value target = body.front().value;
     if (target.is_string()) {
@@ -117,39 +137,39 @@ CursorOptions cursor_options(const Namespace& ns) {
 }
 
 // Passes the client's own command to the one shard of an unsharded collection.
-async::Task<Result<bool>> pass_whole(Router& router, Invocation& invocation,
+async::Task<Result<bool>> pass_whole(Router& router,
+                                     Invocation& invocation,
                                      const RouterAggregation& aggregation,
                                      routing::RoutingInfo info) {
     // Not sharded is what makes it simple; else the pipeline is looked at.
     if (info.is_sharded()) co_return false;
     const routing::ShardTarget target = routing::target_primary(info);
     std::vector<ShardCommand> commands;
-    commands.push_back(
-        ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    commands.push_back(ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
     OpenOptions options;
     options.call = call_options(invocation, true);
-    CO_TRY(auto cursors, co_await open_cursors(router, invocation, std::move(commands),
-                                               std::move(options)));
+    CO_TRY(auto cursors,
+           co_await open_cursors(router, invocation, std::move(commands), std::move(options)));
     auto source = make_single_source(std::move(cursors.front()));
-    CO_TRY_OK(co_await reply_with_cursor(router, invocation, std::move(source),
-                                         cursor_options(aggregation.ns), aggregation.first));
+    CO_TRY_OK(co_await reply_with_cursor(
+        router, invocation, std::move(source), cursor_options(aggregation.ns), aggregation.first));
     co_return true;
 }
 
-async::Task<Status> run_on_worker(Router& router, Invocation& invocation,
+async::Task<Status> run_on_worker(Router& router,
+                                  Invocation& invocation,
                                   RouterAggregation aggregation) {
     async::resume_on hop(router.workers);
     co_await hop;
     CO_TRY(auto call, PipelineCall::make(invocation));
     CO_TRY(auto expressions, make_expression_context(router, invocation.request));
     const bson::Document let = expressions.let;
-    auto services = std::make_unique<RouterPipelineServices>(router, std::move(call),
-                                                             std::move(expressions));
+    auto services =
+        std::make_unique<RouterPipelineServices>(router, std::move(call), std::move(expressions));
     const Namespace ns = aggregation.ns;
     const FirstBatch first = aggregation.first;
     bool writes = false;
-    CO_TRY(auto documents,
-           services->open_aggregation(std::move(aggregation), let, 0, writes));
+    CO_TRY(auto documents, services->open_aggregation(std::move(aggregation), let, 0, writes));
     if (writes) {
         while (true) {
             CO_TRY(const query::Batch batch, documents->next());
@@ -160,17 +180,18 @@ async::Task<Status> run_on_worker(Router& router, Invocation& invocation,
         co_return Status();
     }
     const OpTime read_at = services->call().invocation().last_write;
-    auto source = std::make_unique<DocumentsSource>(router, std::move(services),
-                                                    std::move(documents));
-    auto status = co_await reply_with_cursor(router, invocation, std::move(source),
-                                             cursor_options(ns), first);
+    auto source =
+        std::make_unique<DocumentsSource>(router, std::move(services), std::move(documents));
+    auto status = co_await reply_with_cursor(
+        router, invocation, std::move(source), cursor_options(ns), first);
     if (invocation.last_write.timestamp < read_at.timestamp) invocation.last_write = read_at;
     co_return status;
 }
 
 }  // namespace
 
-async::Task<Status> resolve_views(Router& router, Invocation& invocation,
+async::Task<Status> resolve_views(Router& router,
+                                  Invocation& invocation,
                                   RouterAggregation& aggregation) {
     for (int depth = 0; depth < view_depth_max; ++depth) {
         const Instant deadline = routing_deadline(router, *invocation.operation);
@@ -179,10 +200,13 @@ async::Task<Status> resolve_views(Router& router, Invocation& invocation,
         if (info.is_sharded()) co_return Status();
         const bson::Document filter =
             bson::make("name", aggregation.source.collection, "type", "view");
-        bson::Document command = bson::make("listCollections", 1, "filter", filter, "$db",
-                                            aggregation.source.db);
+        bson::Document command =
+            bson::make("listCollections", 1, "filter", filter, "$db", aggregation.source.db);
         CO_TRY(const bson::Document reply,
-               co_await call_shard(router, invocation, info.database.primary, std::move(command),
+               co_await call_shard(router,
+                                   invocation,
+                                   info.database.primary,
+                                   std::move(command),
                                    primary_options(invocation, true)));
         const bson::Value cursor = reply["cursor"];
         const bson::Value batch =
@@ -203,13 +227,15 @@ async::Task<Status> resolve_views(Router& router, Invocation& invocation,
                     "View depth too deep or view cycle detected; maximum depth is 20");
 }
 
-async::Task<Status> run_view_aggregation(Router& router, Invocation& invocation,
+async::Task<Status> run_view_aggregation(Router& router,
+                                         Invocation& invocation,
                                          RouterAggregation aggregation) {
     CO_TRY_OK(co_await resolve_views(router, invocation, aggregation));
     co_return co_await run_on_worker(router, invocation, std::move(aggregation));
 }
 
-async::Task<Status> run_aggregation_on_router(Router& router, Invocation& invocation,
+async::Task<Status> run_aggregation_on_router(Router& router,
+                                              Invocation& invocation,
                                               RouterAggregation aggregation) {
     const bool is_plain =
         !aggregation.source.collection.empty() &&

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pipelines on a router: what of them one shard can run as a whole, what is split between shards and
-// router, and how views over several shards are taken apart.
+// Pipelines on a router: what of them one shard can run as a whole, what is split between shards
+// and router, and how views over several shards are taken apart.
 #pragma once
 
 #include <vector>
@@ -20,14 +20,17 @@ struct RouterAggregation {
 };
 
 /// Runs it and answers. Views among the sources are found out by the shards' answers.
-async::Task<Status> run_aggregation_on_router(Router& router, Invocation& invocation,
+async::Task<Status> run_aggregation_on_router(Router& router,
+                                              Invocation& invocation,
                                               RouterAggregation aggregation);
 /// As above for a source known to be a view that must be taken apart here.
-async::Task<Status> run_view_aggregation(Router& router, Invocation& invocation,
+async::Task<Status> run_view_aggregation(Router& router,
+                                         Invocation& invocation,
                                          RouterAggregation aggregation);
 
 /// Takes the views of `aggregation.source` apart.
-async::Task<Status> resolve_views(Router& router, Invocation& invocation,
+async::Task<Status> resolve_views(Router& router,
+                                  Invocation& invocation,
                                   RouterAggregation& aggregation);
 
 /// Marks the error of with_view_check: the namespace is a view over what one shard cannot answer.
@@ -38,7 +41,9 @@ inline bool is_view_error(const Error& error) {
 /// As sharding::with_routing, but a shard that finds another collection than the one asked for
 /// stale ran into a view over a sharded collection: that fails with 169 (is_view_error).
 template <class T, class Attempt>
-async::Task<Result<T>> with_view_check(Router& router, Namespace ns, Instant deadline,
+async::Task<Result<T>> with_view_check(Router& router,
+                                       Namespace ns,
+                                       Instant deadline,
                                        Attempt attempt) {
     const std::string name = ns.to_string();
     routing::StaleRetry retry;

@@ -10,12 +10,16 @@ namespace {
 
 sharding::ReadMode read_mode(ReadPreference::Mode mode) {
     switch (mode) {
-        case ReadPreference::Mode::primary: return sharding::ReadMode::primary;
-        case ReadPreference::Mode::primary_preferred: return sharding::ReadMode::primary_preferred;
-        case ReadPreference::Mode::secondary: return sharding::ReadMode::secondary;
+        case ReadPreference::Mode::primary:
+            return sharding::ReadMode::primary;
+        case ReadPreference::Mode::primary_preferred:
+            return sharding::ReadMode::primary_preferred;
+        case ReadPreference::Mode::secondary:
+            return sharding::ReadMode::secondary;
         case ReadPreference::Mode::secondary_preferred:
             return sharding::ReadMode::secondary_preferred;
-        case ReadPreference::Mode::nearest: break;
+        case ReadPreference::Mode::nearest:
+            break;
     }
     return sharding::ReadMode::nearest;
 }
@@ -45,7 +49,8 @@ sharding::CallOptions call_options(const Invocation& invocation, bool is_retryab
     options.read_mode = read_mode(preference.mode);
     if (!preference.tag_sets.empty()) {
         bson::ArrayBuilder tags;
-        for (const bson::View each : preference.tag_sets) tags.append(each);
+        for (const bson::View each : preference.tag_sets)
+            tags.append(each);
         options.tag_sets = std::move(tags).finish();
     }
     return options;
@@ -102,10 +107,12 @@ void append_write_context(Router& router,
     const bson::Value concern = request.body["writeConcern"];
     const bool is_unacknowledged =
         request.write_concern && request.write_concern->is_unacknowledged();
-    if (is_unacknowledged) command.append("writeConcern", bson::make("w", 1));
+    if (is_unacknowledged)
+        command.append("writeConcern", bson::make("w", 1));
     else if (concern.is_object() && !concern.as_view().is_empty())
         command.append("writeConcern", concern);
-    else command.append("writeConcern", bson::make("w", "majority"));
+    else
+        command.append("writeConcern", bson::make("w", "majority"));
     if (target != nullptr && target->shard != sharding::config_shard)
         target->append_versions(command);
     append_cluster_time(router, command);
@@ -121,8 +128,7 @@ void note_times(Router& router, Invocation& invocation, bson::View reply) {
                 [[maybe_unused]] const auto status =
                     router.logical_clock.advance(time.as_timestamp(), router.clock.wall_now());
             }
-        } else if (field.name == "operationTime" &&
-                   field.value.type() == bson::Type::timestamp) {
+        } else if (field.name == "operationTime" && field.value.type() == bson::Type::timestamp) {
             const Timestamp time = field.value.as_timestamp();
             if (invocation.last_write.timestamp < time) invocation.last_write.timestamp = time;
         }
@@ -139,21 +145,22 @@ async::Task<Result<bson::Document>> call_shard(Router& router,
                                                routing::ShardName shard,
                                                bson::Document command,
                                                sharding::CallOptions options) {
-    auto reply = co_await router.shards.call(std::move(shard), std::move(command),
-                                             std::move(options));
-    if (!reply)
-        co_return call_error(router, *invocation.operation, std::move(reply).error());
+    auto reply =
+        co_await router.shards.call(std::move(shard), std::move(command), std::move(options));
+    if (!reply) co_return call_error(router, *invocation.operation, std::move(reply).error());
     note_times(router, invocation, *reply);
     co_return sharding::checked(std::move(reply));
 }
 
 namespace {
 
-async::Task<void> call_into(Router& router, ShardCommand command, sharding::CallOptions options,
+async::Task<void> call_into(Router& router,
+                            ShardCommand command,
+                            sharding::CallOptions options,
                             ShardAnswer& answer) {
     options.answered_by = &answer.host;
-    answer.reply = co_await router.shards.call(std::move(command.shard),
-                                               std::move(command.command), std::move(options));
+    answer.reply = co_await router.shards.call(
+        std::move(command.shard), std::move(command.command), std::move(options));
 }
 
 }  // namespace
@@ -169,8 +176,10 @@ async::Task<std::vector<ShardAnswer>> call_shards(Router& router,
         answers.push_back(ShardAnswer{command.shard, HostAndPort(), bson::Document()});
         calls.push_back(call_into(router, std::move(command), options, answers.back()));
     }
-    if (calls.size() == 1) co_await std::move(calls.front());
-    else co_await async::when_all(std::move(calls));
+    if (calls.size() == 1)
+        co_await std::move(calls.front());
+    else
+        co_await async::when_all(std::move(calls));
     for (ShardAnswer& answer : answers) {
         if (answer.reply) {
             note_times(router, invocation, *answer.reply);
@@ -205,15 +214,16 @@ async::Task<Result<bson::Document>> call_config(Router& router,
     sharding::CallOptions options = primary_options(invocation, true);
     options.deadline = routing_deadline(router, *invocation.operation);
     bson::Document complete = std::move(body).finish();
-    co_return co_await call_shard(router, invocation, sharding::config_shard, std::move(complete),
-                                  std::move(options));
+    co_return co_await call_shard(
+        router, invocation, sharding::config_shard, std::move(complete), std::move(options));
 }
 
 async::Task<Status> ensure_database(Router& router, Invocation& invocation, std::string db) {
     if (is_on_config_servers(db)) co_return Status();
     if (db == "local")
-        co_return Error(ErrorCode::illegal_operation, "Can't write to the local database through "
-                                                      "a router");
+        co_return Error(ErrorCode::illegal_operation,
+                        "Can't write to the local database through "
+                        "a router");
     const Instant deadline = routing_deadline(router, *invocation.operation);
     const auto known = co_await router.routing.get_database(db, deadline);
     if (known) co_return Status();

@@ -29,16 +29,24 @@ sharding::CallOptions primary_options(const Invocation& invocation, bool is_retr
 
 /// Copies the client's command but for `without` and what only concerns this hop, and appends the
 /// target's versions (null: none) and the cluster time.
-bson::Document forwarded(Router& router, const Request& request, const routing::ShardTarget* target,
+bson::Document forwarded(Router& router,
+                         const Request& request,
+                         const routing::ShardTarget* target,
                          std::initializer_list<std::string_view> without = {});
 /// Begins a command of our own on the client's behalf: appends lsid, readConcern, $readPreference,
 /// maxTimeMS, comment, the versions, the cluster time and $db; not what the command itself says.
-void append_read_context(Router& router, const Request& request, std::string_view db,
-                         const routing::ShardTarget* target, bson::Builder& command);
+void append_read_context(Router& router,
+                         const Request& request,
+                         std::string_view db,
+                         const routing::ShardTarget* target,
+                         bson::Builder& command);
 /// As above for a write: lsid, txnNumber, writeConcern (majority without one; an unacknowledged
 /// write is acknowledged to the router, which must know of stale routing).
-void append_write_context(Router& router, const Request& request, std::string_view db,
-                          const routing::ShardTarget* target, bson::Builder& command);
+void append_write_context(Router& router,
+                          const Request& request,
+                          std::string_view db,
+                          const routing::ShardTarget* target,
+                          bson::Builder& command);
 void append_cluster_time(Router& router, bson::Builder& command);
 
 /// Takes over the times a shard tells: $clusterTime, and operationTime into the invocation.
@@ -47,8 +55,10 @@ void note_times(Router& router, Invocation& invocation, bson::View reply);
 Error call_error(Router& router, const Operation& operation, Error error);
 
 /// Sends one command to one shard; ok: 0 becomes its Error.
-async::Task<Result<bson::Document>> call_shard(Router& router, Invocation& invocation,
-                                               routing::ShardName shard, bson::Document command,
+async::Task<Result<bson::Document>> call_shard(Router& router,
+                                               Invocation& invocation,
+                                               routing::ShardName shard,
+                                               bson::Document command,
                                                sharding::CallOptions options);
 
 struct ShardCommand {
@@ -57,11 +67,12 @@ struct ShardCommand {
 };
 struct ShardAnswer {
     routing::ShardName shard;
-    HostAndPort host;                 // Of the member that answered.
-    Result<bson::Document> reply;     // ok: 1, or its Error.
+    HostAndPort host;              // Of the member that answered.
+    Result<bson::Document> reply;  // ok: 1, or its Error.
 };
 /// Sends to all at once and returns when every one has answered, in the order given.
-async::Task<std::vector<ShardAnswer>> call_shards(Router& router, Invocation& invocation,
+async::Task<std::vector<ShardAnswer>> call_shards(Router& router,
+                                                  Invocation& invocation,
                                                   std::vector<ShardCommand> commands,
                                                   sharding::CallOptions options);
 /// The error of answers as a whole: stale routing first (it is tried again), else the first one.
@@ -69,7 +80,8 @@ Status check_answers(const std::vector<ShardAnswer>& answers);
 
 /// Sends an internal command to the config primary; repeated until it is answered: it must be
 /// idempotent. `command` is without $db.
-async::Task<Result<bson::Document>> call_config(Router& router, Invocation& invocation,
+async::Task<Result<bson::Document>> call_config(Router& router,
+                                                Invocation& invocation,
                                                 bson::Document command);
 /// Makes the database known to the cluster unless it is.
 async::Task<Status> ensure_database(Router& router, Invocation& invocation, std::string db);
@@ -85,6 +97,8 @@ void append_write_concern_errors(const std::vector<ShardAnswer>& answers, bson::
 void append_payload(bson::View answer, bson::Builder& reply);
 
 /// Whether the namespace lives on the config servers.
-inline bool is_on_config_servers(std::string_view db) { return db == "config" || db == "admin"; }
+inline bool is_on_config_servers(std::string_view db) {
+    return db == "config" || db == "admin";
+}
 
 }  // namespace tessera::commands

@@ -24,32 +24,37 @@ bool counts(std::string_view db, const routing::ShardName& shard) {
     return is_on_config_servers(db) == (shard == sharding::config_shard);
 }
 
-void append_database(const std::string& name, const DatabaseSize& size, bool is_name_only,
+void append_database(const std::string& name,
+                     const DatabaseSize& size,
+                     bool is_name_only,
                      bson::Builder& entry) {
     entry.append("name", name);
     if (is_name_only) return;
     entry.append("sizeOnDisk", size.bytes).append("empty", size.is_empty);
     bson::Builder shards = entry.object("shards");
-    for (const auto& [shard, bytes] : size.by_shard) shards.append(shard, bytes);
+    for (const auto& [shard, bytes] : size.by_shard)
+        shards.append(shard, bytes);
 }
 
 // Sends a command that opens a cursor to one shard and hands its answer on.
-async::Task<Result<bool>> open_on(Router& router, Invocation& invocation, const Namespace& ns,
-                                  std::int64_t batch_size, routing::ShardTarget target) {
+async::Task<Result<bool>> open_on(Router& router,
+                                  Invocation& invocation,
+                                  const Namespace& ns,
+                                  std::int64_t batch_size,
+                                  routing::ShardTarget target) {
     std::vector<ShardCommand> commands;
-    commands.push_back(
-        ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    commands.push_back(ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
     OpenOptions options;
     options.call = call_options(invocation, true);
-    CO_TRY(auto cursors, co_await open_cursors(router, invocation, std::move(commands),
-                                               std::move(options)));
+    CO_TRY(auto cursors,
+           co_await open_cursors(router, invocation, std::move(commands), std::move(options)));
     CursorOptions cursor;
     cursor.ns = ns;
     FirstBatch first;
     first.batch_size = batch_size;
     auto source = make_single_source(std::move(cursors.front()));
-    CO_TRY_OK(co_await reply_with_cursor(router, invocation, std::move(source), std::move(cursor),
-                                         first));
+    CO_TRY_OK(co_await reply_with_cursor(
+        router, invocation, std::move(source), std::move(cursor), first));
     co_return true;
 }
 
@@ -62,8 +67,8 @@ Result<std::int64_t> batch_size_of(const Request& request) {
 
 async::Task<Status> list_databases_on_router(Router& router, Invocation& invocation) {
     const Request& request = invocation.request;
-    CO_TRY_OK(request.check_known_fields("listDatabases",
-                                         {"filter", "nameOnly", "authorizedDatabases"}));
+    CO_TRY_OK(
+        request.check_known_fields("listDatabases", {"filter", "nameOnly", "authorizedDatabases"}));
     CO_TRY(const bson::View given, object_argument(request.body, "filter", request.name));
     CO_TRY(const query::Filter filter, query::Filter::parse(given, query::FilterOptions()));
     CO_TRY(const bool is_name_only,
@@ -73,8 +78,8 @@ async::Task<Status> list_databases_on_router(Router& router, Invocation& invocat
     std::vector<ShardCommand> commands;
     for (const routing::ShardName& shard : shards)
         commands.push_back(ShardCommand{shard, forwarded(router, request, nullptr, {"filter"})});
-    const auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                              call_options(invocation, true));
+    const auto answers = co_await call_shards(
+        router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     std::map<std::string, DatabaseSize> databases;
     for (const ShardAnswer& answer : answers) {
@@ -118,8 +123,7 @@ async::Task<Status> list_collections_on_router(Router& router, Invocation& invoc
         routing::ShardTarget target = routing::target_primary(info);
         return open_on(router, invocation, ns, batch_size, std::move(target));
     };
-    auto running =
-        sharding::with_routing<bool>(router.routing, db + ".$cmd", deadline, attempt);
+    auto running = sharding::with_routing<bool>(router.routing, db + ".$cmd", deadline, attempt);
     const auto done = co_await std::move(running);
     if (done) co_return Status();
     if (done.error().code() != ErrorCode::namespace_not_found)
@@ -139,8 +143,7 @@ async::Task<Status> list_indexes_on_router(Router& router, Invocation& invocatio
         routing::ShardTarget target = routing::target_all(info).front();
         return open_on(router, invocation, ns, batch_size, std::move(target));
     };
-    auto running =
-        sharding::with_routing<bool>(router.routing, ns.to_string(), deadline, attempt);
+    auto running = sharding::with_routing<bool>(router.routing, ns.to_string(), deadline, attempt);
     const auto done = co_await std::move(running);
     if (done) co_return Status();
     if (done.error().code() == ErrorCode::namespace_not_found)

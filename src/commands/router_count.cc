@@ -24,15 +24,17 @@ bson::View query_of(const Request& request) {
 }
 
 // Sends the command to every shard that may have matches.
-async::Task<Result<std::vector<ShardAnswer>>> ask_shards(
-    Router& router, Invocation& invocation, std::vector<ShardCommand> commands) {
-    auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                        call_options(invocation, true));
+async::Task<Result<std::vector<ShardAnswer>>> ask_shards(Router& router,
+                                                         Invocation& invocation,
+                                                         std::vector<ShardCommand> commands) {
+    auto answers = co_await call_shards(
+        router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     co_return answers;
 }
 
-async::Task<Result<std::int64_t>> count_once(Router& router, Invocation& invocation,
+async::Task<Result<std::int64_t>> count_once(Router& router,
+                                             Invocation& invocation,
                                              routing::RoutingInfo info) {
     const Request& request = invocation.request;
     const auto targets = routing::target_query(info, query_of(request));
@@ -52,7 +54,8 @@ async::Task<Result<std::int64_t>> count_once(Router& router, Invocation& invocat
     }
     CO_TRY(const auto answers, co_await ask_shards(router, invocation, std::move(commands)));
     std::int64_t count = 0;
-    for (const ShardAnswer& answer : answers) count += (*answer.reply)["n"].to_int64();
+    for (const ShardAnswer& answer : answers)
+        count += (*answer.reply)["n"].to_int64();
     if (answers.size() == 1) co_return count;
     count = std::max<std::int64_t>(0, count - skip);
     co_return limit > 0 ? std::min(count, limit) : count;
@@ -76,7 +79,8 @@ public:
     }
     void append(bson::Builder& reply) const {
         auto list = reply.array("values");
-        for (const bson::Value& value : values_) list.append(value);
+        for (const bson::Value& value : values_)
+            list.append(value);
     }
 
 private:
@@ -84,7 +88,8 @@ private:
     std::set<bson::Value, ValueLess> values_;
 };
 
-async::Task<Result<bool>> distinct_once(Router& router, Invocation& invocation,
+async::Task<Result<bool>> distinct_once(Router& router,
+                                        Invocation& invocation,
                                         routing::RoutingInfo info) {
     const Request& request = invocation.request;
     const auto targets = routing::target_query(info, query_of(request));
@@ -100,7 +105,8 @@ async::Task<Result<bool>> distinct_once(Router& router, Invocation& invocation,
     for (const ShardAnswer& answer : answers) {
         const bson::Value list = (*answer.reply)["values"];
         if (!list.is_array()) continue;
-        for (const bson::Element& each : list.as_view()) CO_TRY_OK(values.add(each.value));
+        for (const bson::Element& each : list.as_view())
+            CO_TRY_OK(values.add(each.value));
     }
     values.append(invocation.reply);
     co_return true;
@@ -108,8 +114,11 @@ async::Task<Result<bool>> distinct_once(Router& router, Invocation& invocation,
 
 // Runs stages over a view; what comes out goes to `take`. On a worker.
 template <class Take>
-async::Task<Status> run_over_view(Router& router, Invocation& invocation, Namespace ns,
-                                  std::vector<bson::Document> stages, const Take& take) {
+async::Task<Status> run_over_view(Router& router,
+                                  Invocation& invocation,
+                                  Namespace ns,
+                                  std::vector<bson::Document> stages,
+                                  const Take& take) {
     RouterAggregation aggregation;
     aggregation.ns = aggregation.source = ns;
     aggregation.stages = std::move(stages);
@@ -121,11 +130,11 @@ async::Task<Status> run_over_view(Router& router, Invocation& invocation, Namesp
     const bson::Document let = expressions.let;
     RouterPipelineServices services(router, std::move(call), std::move(expressions));
     bool writes = false;
-    CO_TRY(const auto documents,
-           services.open_aggregation(std::move(aggregation), let, 0, writes));
+    CO_TRY(const auto documents, services.open_aggregation(std::move(aggregation), let, 0, writes));
     while (true) {
         CO_TRY(const query::Batch batch, documents->next());
-        for (std::size_t i = 0; i < batch.size(); ++i) CO_TRY_OK(take(batch[i]));
+        for (std::size_t i = 0; i < batch.size(); ++i)
+            CO_TRY_OK(take(batch[i]));
         if (batch.is_last) co_return Status();
     }
 }
@@ -149,7 +158,8 @@ async::Task<Status> count_view(Router& router, Invocation& invocation, const Nam
     co_return Status();
 }
 
-// {$group: {_id: "$key"}} does not look into arrays as distinct does: values are unwound on the way.
+// {$group: {_id: "$key"}} does not look into arrays as distinct does: values are unwound on the
+// way.
 async::Task<Status> distinct_view(Router& router, Invocation& invocation, const Namespace& ns) {
     const std::string path = "$" + std::string(invocation.request.body["key"].as_string());
     std::vector<bson::Document> stages;
@@ -168,8 +178,9 @@ async::Task<Status> distinct_view(Router& router, Invocation& invocation, const 
 
 async::Task<Status> count_on_router(Router& router, Invocation& invocation) {
     const Request& request = invocation.request;
-    CO_TRY_OK(request.check_known_fields("count", {"query", "limit", "skip", "hint", "collation",
-                                                   "fields", "encryptionInformation"}));
+    CO_TRY_OK(request.check_known_fields(
+        "count",
+        {"query", "limit", "skip", "hint", "collation", "fields", "encryptionInformation"}));
     CO_TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
     CO_TRY([[maybe_unused]] const auto query, object_argument(request.body, "query", "count"));
@@ -196,12 +207,11 @@ async::Task<Status> distinct_on_router(Router& router, Invocation& invocation) {
     invocation.ns = ns;
     const bson::Value key = request.body["key"];
     if (!key.is_string())
-        co_return Error(key.is_missing() ? ErrorCode::idl_failed_to_parse
-                                         : ErrorCode::type_mismatch,
-                        key.is_missing()
-                            ? "BSON field 'distinct.key' is missing but a required field"
-                            : "BSON field 'distinct.key' is the wrong type, expected type "
-                              "'string'");
+        co_return Error(
+            key.is_missing() ? ErrorCode::idl_failed_to_parse : ErrorCode::type_mismatch,
+            key.is_missing() ? "BSON field 'distinct.key' is missing but a required field"
+                             : "BSON field 'distinct.key' is the wrong type, expected type "
+                               "'string'");
     CO_TRY([[maybe_unused]] const auto query, object_argument(request.body, "query", "distinct"));
     const Instant deadline = routing_deadline(router, *invocation.operation);
     const auto attempt = [&](const routing::RoutingInfo& info) {

@@ -46,8 +46,7 @@ Result<RemoteCursor> RemoteCursor::open(Router& router,
     result.id_ = fields["id"].to_int64();
     if (result.id_ == 0) return result;
     const bson::Value ns = fields["ns"];
-    const Namespace named =
-        Namespace::split(ns.is_string() ? ns.as_string() : std::string_view());
+    const Namespace named = Namespace::split(ns.is_string() ? ns.as_string() : std::string_view());
     result.db_ = named.db;
     result.collection_ = named.collection;
     if (const bson::Value lsid = request.body["lsid"]; lsid.is_object())
@@ -80,7 +79,9 @@ RemoteCursor& RemoteCursor::operator=(RemoteCursor&& other) noexcept {
     return *this;
 }
 
-RemoteCursor::~RemoteCursor() { close(); }
+RemoteCursor::~RemoteCursor() {
+    close();
+}
 
 void RemoteCursor::close() {
     if (id_ == 0) return;
@@ -92,15 +93,15 @@ void RemoteCursor::close() {
     }
     if (!lsid_.is_empty()) command.append("lsid", lsid_);
     command.append("$db", db_);
-    async::spawn(router_->control,
-                 kill_remote(*router_, host_, std::move(command).finish()));
+    async::spawn(router_->control, kill_remote(*router_, host_, std::move(command).finish()));
 }
 
 async::Task<Status> RemoteCursor::fetch(Fetch how) {
     bson::Builder command;
     command.append("getMore", id_).append("collection", collection_);
     if (how.batch_size > 0) command.append("batchSize", how.batch_size);
-    if (how.time_max > Duration::zero()) command.append_integer("maxTimeMS", to_milliseconds(how.time_max));
+    if (how.time_max > Duration::zero())
+        command.append_integer("maxTimeMS", to_milliseconds(how.time_max));
     if (!lsid_.is_empty()) command.append("lsid", lsid_);
     append_cluster_time(*router_, command);
     command.append("$db", db_);
@@ -148,10 +149,15 @@ async::Task<Result<std::vector<RemoteCursor>>> open_cursors(Router& router,
             if (!failure || routing::is_stale_routing(error.code())) failure = error;
             continue;
         }
-        auto cursor = RemoteCursor::open(router, invocation.request, std::move(answer.shard),
-                                         std::move(answer.host), std::move(*answer.reply));
-        if (cursor) cursors.push_back(std::move(*cursor));
-        else if (!failure) failure = cursor.error();
+        auto cursor = RemoteCursor::open(router,
+                                         invocation.request,
+                                         std::move(answer.shard),
+                                         std::move(answer.host),
+                                         std::move(*answer.reply));
+        if (cursor)
+            cursors.push_back(std::move(*cursor));
+        else if (!failure)
+            failure = cursor.error();
     }
     if (failure) co_return *failure;
     co_return cursors;
@@ -236,7 +242,8 @@ public:
     async::Task<Result<bool>> fill(BatchWriter& batch, Operation& operation) override {
         if (!is_started_) {
             is_started_ = true;
-            for (std::size_t i = 0; i < cursors_.size(); ++i) CO_TRY_OK(take_batch(i));
+            for (std::size_t i = 0; i < cursors_.size(); ++i)
+                CO_TRY_OK(take_batch(i));
         }
         while (true) {
             CO_TRY_OK(operation.check(router_.clock));
@@ -251,9 +258,7 @@ public:
     }
 
 private:
-    bool is_done() const {
-        return !held_ && (rest_.is_done() || merge_.is_exhausted());
-    }
+    bool is_done() const { return !held_ && (rest_.is_done() || merge_.is_exhausted()); }
     // Hands documents on; true when the batch is full.
     bool pass(BatchWriter& batch) {
         while (true) {
@@ -284,12 +289,13 @@ private:
         std::vector<Status> statuses(starved.size());
         std::vector<async::Task<void>> calls;
         for (std::size_t i = 0; i < starved.size(); ++i)
-            calls.push_back(
-                fetch_into(starved[i], fetch_for(operation, batch_size_), statuses[i]));
+            calls.push_back(fetch_into(starved[i], fetch_for(operation, batch_size_), statuses[i]));
         co_await async::when_all(std::move(calls));
         CO_TRY_OK(operation.check(router_.clock));
-        for (const Status& status : statuses) CO_TRY_OK(status);
-        for (const std::size_t i : starved) CO_TRY_OK(take_batch(i));
+        for (const Status& status : statuses)
+            CO_TRY_OK(status);
+        for (const std::size_t i : starved)
+            CO_TRY_OK(take_batch(i));
         co_return Status();
     }
     void close_all() { cursors_.clear(); }
@@ -322,7 +328,8 @@ public:
             TRY_OK(async::block_on(router_.control, cursor_.fetch(std::move(fetch))));
         }
         query::Batch batch;
-        for (const bson::Element& each : cursor_.batch()) batch.append(each.value.as_view());
+        for (const bson::Element& each : cursor_.batch())
+            batch.append(each.value.as_view());
         batch.is_last = !cursor_.is_open();
         return batch;
     }

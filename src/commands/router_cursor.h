@@ -20,8 +20,10 @@ namespace tessera::commands {
 class RemoteCursor {
 public:
     /// Takes a cursor reply apart: {cursor: {firstBatch, id, ns}}.
-    static Result<RemoteCursor> open(Router& router, const Request& request,
-                                     routing::ShardName shard, HostAndPort host,
+    static Result<RemoteCursor> open(Router& router,
+                                     const Request& request,
+                                     routing::ShardName shard,
+                                     HostAndPort host,
                                      bson::Document reply);
     RemoteCursor(RemoteCursor&& other) noexcept;
     RemoteCursor& operator=(RemoteCursor&& other) noexcept;
@@ -36,8 +38,8 @@ public:
     bson::View cursor() const { return reply_["cursor"].as_view(); }
 
     struct Fetch {
-        std::int64_t batch_size = 0;       // 0: as many as fit.
-        Duration time_max{0};              // For tailable cursors; 0: none.
+        std::int64_t batch_size = 0;  // 0: as many as fit.
+        Duration time_max{0};         // For tailable cursors; 0: none.
         Instant deadline = async::no_deadline;
         async::Cancellation cancellation = async::Cancellation::none();
     };
@@ -67,7 +69,8 @@ struct OpenOptions {
     bool skips_unreachable = false;
     bool* is_partial = nullptr;
 };
-async::Task<Result<std::vector<RemoteCursor>>> open_cursors(Router& router, Invocation& invocation,
+async::Task<Result<std::vector<RemoteCursor>>> open_cursors(Router& router,
+                                                            Invocation& invocation,
                                                             std::vector<ShardCommand> commands,
                                                             OpenOptions options);
 
@@ -81,11 +84,13 @@ struct MergeOptions {
     bool is_partial = false;
 };
 /// Several shards' documents, sorted by their $sortKey, with the query's skip and limit.
-std::unique_ptr<CursorSource> make_merged_source(Router& router, std::vector<RemoteCursor> cursors,
+std::unique_ptr<CursorSource> make_merged_source(Router& router,
+                                                 std::vector<RemoteCursor> cursors,
                                                  MergeOptions options);
 
 /// One shard's documents for a pipeline on a worker thread. `interruption` is asked what stops it.
-std::unique_ptr<query::DocumentCursor> make_remote_documents(Router& router, RemoteCursor cursor,
+std::unique_ptr<query::DocumentCursor> make_remote_documents(Router& router,
+                                                             RemoteCursor cursor,
                                                              async::Cancellation cancellation);
 
 }  // namespace tessera::commands

@@ -25,14 +25,15 @@ void append_raw(Router& router, const std::vector<ShardAnswer>& answers, bson::B
     }
 }
 
-async::Task<Result<std::vector<ShardAnswer>>> send_to(Router& router, Invocation& invocation,
+async::Task<Result<std::vector<ShardAnswer>>> send_to(Router& router,
+                                                      Invocation& invocation,
                                                       std::vector<routing::ShardTarget> targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(
             ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
-    auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                        primary_options(invocation, false));
+    auto answers = co_await call_shards(
+        router, invocation, std::move(commands), primary_options(invocation, false));
     CO_TRY_OK(check_answers(answers));
     co_return answers;
 }

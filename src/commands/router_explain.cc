@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// explain on a router: every shard the command would go to explains its part; the router says how it
-// would join them.
+// explain on a router: every shard the command would go to explains its part; the router says how
+// it would join them.
 #include "async/block_on.h"
 #include "commands/find_command.h"
 #include "commands/router_commands.h"
@@ -19,8 +19,7 @@ bson::View object_or_empty(const bson::Value& value) {
 bson::View filter_of(bson::View command) {
     const std::string_view name = command.front().name;
     if (name == "find") return object_or_empty(command["filter"]);
-    if (name == "count" || name == "distinct" || name == "findAndModify" ||
-        name == "findandmodify")
+    if (name == "count" || name == "distinct" || name == "findAndModify" || name == "findandmodify")
         return object_or_empty(command["query"]);
     if (name == "update" || name == "delete") {
         const bson::Value list = command[name == "update" ? "updates" : "deletes"];
@@ -39,8 +38,8 @@ bson::View filter_of(bson::View command) {
 
 std::string_view merge_stage(bson::View command, std::size_t shards) {
     if (shards == 1) return "SINGLE_SHARD";
-    const bool is_sorted = command.front().name == "find" &&
-                           !object_or_empty(command["sort"]).is_empty();
+    const bool is_sorted =
+        command.front().name == "find" && !object_or_empty(command["sort"]).is_empty();
     return is_sorted ? "SHARD_MERGE_SORT" : "SHARD_MERGE";
 }
 
@@ -55,7 +54,8 @@ void append_shard_plan(Router& router, const ShardAnswer& answer, bson::ArrayBui
         shard.append(field);
 }
 
-void append_statistics(const std::vector<ShardAnswer>& answers, std::string_view stage,
+void append_statistics(const std::vector<ShardAnswer>& answers,
+                       std::string_view stage,
                        bson::Builder& reply) {
     struct Total {
         std::int64_t returned = 0;
@@ -66,8 +66,7 @@ void append_statistics(const std::vector<ShardAnswer>& answers, std::string_view
     for (const ShardAnswer& answer : answers) {
         const bson::View stats = object_or_empty((*answer.reply)["executionStats"]);
         total.returned += stats["nReturned"].to_int64();
-        total.milliseconds =
-            std::max(total.milliseconds, stats["executionTimeMillis"].to_int64());
+        total.milliseconds = std::max(total.milliseconds, stats["executionTimeMillis"].to_int64());
         total.keys += stats["totalKeysExamined"].to_int64();
         total.documents += stats["totalDocsExamined"].to_int64();
     }
@@ -91,8 +90,11 @@ void append_statistics(const std::vector<ShardAnswer>& answers, std::string_view
     }
 }
 
-Status append_pipeline(Router& router, const Request& request, bson::View command,
-                       const Namespace& ns, const std::vector<ShardAnswer>& answers,
+Status append_pipeline(Router& router,
+                       const Request& request,
+                       bson::View command,
+                       const Namespace& ns,
+                       const std::vector<ShardAnswer>& answers,
                        bson::Builder& reply) {
     query::PipelineContext context;
     context.ns = {ns.db, ns.collection};
@@ -105,12 +107,14 @@ Status append_pipeline(Router& router, const Request& request, bson::View comman
         bson::Builder split = reply.object("splitPipeline");
         {
             auto list = split.array("shardsPart");
-            for (const bson::Document& stage : parts.shard_part) list.append(stage);
+            for (const bson::Document& stage : parts.shard_part)
+                list.append(stage);
         }
         auto list = split.array("mergerPart");
-        if (parts.merge_sort) list.append(bson::make("$mergeCursors",
-                                                     bson::make("sort", *parts.merge_sort)));
-        for (const bson::Document& stage : parts.merge_part) list.append(stage);
+        if (parts.merge_sort)
+            list.append(bson::make("$mergeCursors", bson::make("sort", *parts.merge_sort)));
+        for (const bson::Document& stage : parts.merge_part)
+            list.append(stage);
     } else {
         reply.append_null("splitPipeline");
     }
@@ -125,21 +129,26 @@ Status append_pipeline(Router& router, const Request& request, bson::View comman
     return {};
 }
 
-async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router, Invocation& invocation,
-                                                  bson::View command, routing::RoutingInfo info) {
+async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
+                                                  Invocation& invocation,
+                                                  bson::View command,
+                                                  routing::RoutingInfo info) {
     const auto targets = routing::target_query(info, filter_of(command));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(
             ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
-    auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                        call_options(invocation, true));
+    auto answers = co_await call_shards(
+        router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     co_return answers;
 }
 
-Status append_explained(Router& router, Invocation& invocation, bson::View command,
-                        const Namespace& ns, const std::vector<ShardAnswer>& answers) {
+Status append_explained(Router& router,
+                        Invocation& invocation,
+                        bson::View command,
+                        const Namespace& ns,
+                        const std::vector<ShardAnswer>& answers) {
     bson::Builder& reply = invocation.reply;
     if (command.front().name == "aggregate") {
         TRY_OK(append_pipeline(router, invocation.request, command, ns, answers, reply));
@@ -151,7 +160,8 @@ Status append_explained(Router& router, Invocation& invocation, bson::View comma
             bson::Builder plan = planner.object("winningPlan");
             plan.append("stage", stage);
             auto shards = plan.array("shards");
-            for (const ShardAnswer& answer : answers) append_shard_plan(router, answer, shards);
+            for (const ShardAnswer& answer : answers)
+                append_shard_plan(router, answer, shards);
         }
         if (answers.front().reply->view().has("executionStats"))
             append_statistics(answers, stage, reply);
@@ -198,8 +208,8 @@ async::Task<Status> explain_on_router(Router& router, Invocation& invocation) {
         nowhere.database.name = ns.db;
         std::vector<ShardCommand> commands;
         commands.push_back(ShardCommand{shards.front(), forwarded(router, request, nullptr)});
-        answers = co_await call_shards(router, invocation, std::move(commands),
-                                       call_options(invocation, true));
+        answers = co_await call_shards(
+            router, invocation, std::move(commands), call_options(invocation, true));
         CO_TRY_OK(check_answers(*answers));
     }
     if (!answers) co_return call_error(router, *invocation.operation, answers.error());

@@ -31,7 +31,9 @@ void append_answer(bson::View reply, const Namespace& ns, Router& router, bson::
     static_cast<void>(router);
 }
 
-bson::Document merged_command(Router& router, const Request& request, const FindArguments& args,
+bson::Document merged_command(Router& router,
+                              const Request& request,
+                              const FindArguments& args,
                               const routing::ShardTarget& target) {
     const bson::Document forward = forwarded(
         router, request, &target, {"skip", "limit", "singleBatch", "allowPartialResults"});
@@ -54,44 +56,48 @@ CursorOptions cursor_options(const FindArguments& args) {
     return options;
 }
 
-async::Task<Result<bool>> find_on_one(Router& router, Invocation& invocation,
+async::Task<Result<bool>> find_on_one(Router& router,
+                                      Invocation& invocation,
                                       const FindArguments& args,
                                       const routing::ShardTarget& target) {
     bson::Document command = forwarded(router, invocation.request, &target);
     HostAndPort host;
     sharding::CallOptions options = call_options(invocation, true);
     options.answered_by = &host;
-    CO_TRY(bson::Document reply, co_await call_shard(router, invocation, target.shard,
-                                                     std::move(command), std::move(options)));
+    CO_TRY(bson::Document reply,
+           co_await call_shard(
+               router, invocation, target.shard, std::move(command), std::move(options)));
     const bson::Value cursor = reply["cursor"];
     if (cursor.is_object() && cursor.as_view()["id"].to_int64() == 0) {
         append_answer(reply, args.ns, router, invocation.reply);
         co_return true;
     }
-    CO_TRY(RemoteCursor remote, RemoteCursor::open(router, invocation.request, target.shard,
-                                                   std::move(host), std::move(reply)));
+    CO_TRY(RemoteCursor remote,
+           RemoteCursor::open(
+               router, invocation.request, target.shard, std::move(host), std::move(reply)));
     auto source = make_single_source(std::move(remote));
     FirstBatch first;
     first.batch_size = args.batch_size;
-    CO_TRY_OK(co_await reply_with_cursor(router, invocation, std::move(source),
-                                         cursor_options(args), first));
+    CO_TRY_OK(co_await reply_with_cursor(
+        router, invocation, std::move(source), cursor_options(args), first));
     co_return true;
 }
 
-async::Task<Result<bool>> find_on_many(Router& router, Invocation& invocation,
+async::Task<Result<bool>> find_on_many(Router& router,
+                                       Invocation& invocation,
                                        const FindArguments& args,
                                        const std::vector<routing::ShardTarget>& targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(ShardCommand{
-            target.shard, merged_command(router, invocation.request, args, target)});
+        commands.push_back(
+            ShardCommand{target.shard, merged_command(router, invocation.request, args, target)});
     OpenOptions options;
     MergeOptions merge;
     options.call = call_options(invocation, true);
     options.skips_unreachable = args.allows_partial_results;
     options.is_partial = &merge.is_partial;
-    CO_TRY(auto cursors, co_await open_cursors(router, invocation, std::move(commands),
-                                               std::move(options)));
+    CO_TRY(auto cursors,
+           co_await open_cursors(router, invocation, std::move(commands), std::move(options)));
     merge.sort = bson::Document(args.sort);
     merge.skip = args.skip;
     merge.limit = args.limit;
@@ -99,22 +105,25 @@ async::Task<Result<bool>> find_on_many(Router& router, Invocation& invocation,
     FirstBatch first;
     first.batch_size = args.batch_size;
     first.is_single = args.is_single_batch;
-    CO_TRY_OK(co_await reply_with_cursor(router, invocation, std::move(source),
-                                         cursor_options(args), first));
+    CO_TRY_OK(co_await reply_with_cursor(
+        router, invocation, std::move(source), cursor_options(args), first));
     co_return true;
 }
 
-async::Task<Result<bool>> find_once(Router& router, Invocation& invocation,
-                                    const FindArguments& args, routing::RoutingInfo info) {
-    const auto targets =
-        routing::target_query(info, args.filter, filter_options(invocation.request.body["collation"]));
+async::Task<Result<bool>> find_once(Router& router,
+                                    Invocation& invocation,
+                                    const FindArguments& args,
+                                    routing::RoutingInfo info) {
+    const auto targets = routing::target_query(
+        info, args.filter, filter_options(invocation.request.body["collation"]));
     if (targets.size() == 1)
         co_return co_await find_on_one(router, invocation, args, targets.front());
     co_return co_await find_on_many(router, invocation, args, targets);
 }
 
 // A view over what one shard cannot answer alone: the aggregation it stands for.
-async::Task<Status> find_as_aggregation(Router& router, Invocation& invocation,
+async::Task<Status> find_as_aggregation(Router& router,
+                                        Invocation& invocation,
                                         const FindArguments& args) {
     RouterAggregation aggregation;
     aggregation.ns = args.ns;
@@ -142,7 +151,8 @@ async::Task<Status> find_on_router(Router& router, Invocation& invocation) {
     auto running = with_view_check<bool>(router, args.ns, deadline, attempt);
     auto done = co_await std::move(running);
     if (done) co_return Status();
-    if (is_view_error(done.error())) co_return co_await find_as_aggregation(router, invocation, args);
+    if (is_view_error(done.error()))
+        co_return co_await find_as_aggregation(router, invocation, args);
     if (done.error().code() == ErrorCode::namespace_not_found) {
         bson::Builder cursor = invocation.reply.object("cursor");
         cursor.array("firstBatch").done();

@@ -10,7 +10,9 @@
 namespace tessera::commands {
 namespace {
 
-Namespace to_namespace(const query::PipelineNamespace& ns) { return {ns.db, ns.collection}; }
+Namespace to_namespace(const query::PipelineNamespace& ns) {
+    return {ns.db, ns.collection};
+}
 
 // The error of a write that must not have any.
 Status check_result(const routing::WriteBatchResult& result) {
@@ -26,23 +28,23 @@ public:
     RouterOutput(RouterPipelineServices& services, Namespace target, routing::ShardName shard)
         : services_(services),
           target_(std::move(target)),
-          temporary_{target_.db,
-                     "tmp.agg_out." + services.router().make_uuid().to_string()},
+          temporary_{target_.db, "tmp.agg_out." + services.router().make_uuid().to_string()},
           shard_(std::move(shard)) {}
 
     ~RouterOutput() override {
         if (is_finished_) return;
         // What was written so far goes; should that fail, its name tells what it was.
-        [[maybe_unused]] const auto dropped =
-            services_.call_one(shard_, bson::make("drop", temporary_.collection, "$db",
-                                                  temporary_.db), true);
+        [[maybe_unused]] const auto dropped = services_.call_one(
+            shard_, bson::make("drop", temporary_.collection, "$db", temporary_.db), true);
     }
 
     Status begin() {
         const bson::Document filter = bson::make("name", target_.collection);
         TRY(const bson::Document listed,
-            services_.call_one(shard_, bson::make("listCollections", 1, "filter", filter, "$db",
-                                                  target_.db), true));
+            services_.call_one(
+                shard_,
+                bson::make("listCollections", 1, "filter", filter, "$db", target_.db),
+                true));
         bson::View options;
         for (const bson::Element& each : listed["cursor"].as_view()["firstBatch"].as_view()) {
             const bson::View entry = each.value.as_view();
@@ -53,8 +55,9 @@ public:
                 options = given.as_view();
         }
         if (options["capped"].is_truthy())
-            return Error(location(17152), "namespace '" + target_.to_string() +
-                                              "' is capped so it can't be used for $out");
+            return Error(
+                location(17152),
+                "namespace '" + target_.to_string() + "' is capped so it can't be used for $out");
         bson::Builder create;
         create.append("create", temporary_.collection);
         create.append_all(options);
@@ -69,7 +72,8 @@ public:
         insert.append("insert", temporary_.collection);
         {
             auto documents = insert.array("documents");
-            for (std::size_t i = 0; i < batch.size(); ++i) documents.append(batch[i]);
+            for (std::size_t i = 0; i < batch.size(); ++i)
+                documents.append(batch[i]);
         }
         insert.append("$db", temporary_.db);
         TRY(const bson::Document reply,
@@ -105,8 +109,7 @@ private:
         create.append("createIndexes", temporary_.collection);
         {
             auto indexes = create.array("indexes");
-            for (const bson::Element& each :
-                 (*listed)["cursor"].as_view()["firstBatch"].as_view())
+            for (const bson::Element& each : (*listed)["cursor"].as_view()["firstBatch"].as_view())
                 if (each.value.as_view()["name"].as_string() != "_id_")
                     indexes.append(each.value.as_view());
             if (indexes.count() == 0) return {};
@@ -126,12 +129,11 @@ Result<std::unique_ptr<query::OutputWriter>> RouterPipelineServices::open_out(
     const query::PipelineNamespace& target) {
     const Namespace ns = to_namespace(target);
     TRY_OK(check_namespace(ns));
-    TRY_OK(async::block_on(router_.control,
-                           ensure_database(router_, call_->invocation(), ns.db)));
+    TRY_OK(async::block_on(router_.control, ensure_database(router_, call_->invocation(), ns.db)));
     TRY(const auto info, routing_of(ns));
     if (info.is_sharded())
-        return Error(location(28769), "namespace '" + ns.to_string() +
-                                          "' is sharded so it can't be used for $out'");
+        return Error(location(28769),
+                     "namespace '" + ns.to_string() + "' is sharded so it can't be used for $out'");
     auto output = std::make_unique<RouterOutput>(*this, ns, info.database.primary);
     TRY_OK(output->begin());
     return std::unique_ptr<query::OutputWriter>(std::move(output));
@@ -159,14 +161,11 @@ Result<bool> RouterPipelineServices::has_unique_index(const query::PipelineNames
     TRY(const auto defaults, merge_key(target));
     bool is_default = fields.size() == defaults.size();
     for (const std::string& field : defaults)
-        is_default = is_default &&
-                     std::find(fields.begin(), fields.end(), field) != fields.end();
+        is_default = is_default && std::find(fields.begin(), fields.end(), field) != fields.end();
     if (is_default) return true;
-    const routing::ShardName shard = info->is_sharded()
-                                         ? routing::target_all(*info).front().shard
-                                         : info->database.primary;
-    auto listed =
-        call_one(shard, bson::make("listIndexes", ns.collection, "$db", ns.db), true);
+    const routing::ShardName shard =
+        info->is_sharded() ? routing::target_all(*info).front().shard : info->database.primary;
+    auto listed = call_one(shard, bson::make("listIndexes", ns.collection, "$db", ns.db), true);
     if (!listed && listed.error().code() == ErrorCode::namespace_not_found)
         return fields.size() == 1 && fields.front() == "_id";
     if (!listed) return listed.error();
@@ -177,7 +176,8 @@ Result<bool> RouterPipelineServices::has_unique_index(const query::PipelineNames
             continue;
         const bson::View key = index["key"].as_view();
         bool is_same = key.count() == fields.size();
-        for (const std::string& field : fields) is_same = is_same && key.has(field);
+        for (const std::string& field : fields)
+            is_same = is_same && key.has(field);
         if (is_same) return true;
     }
     return false;
@@ -208,7 +208,8 @@ Result<std::int64_t> RouterPipelineServices::write_once(const Namespace& ns,
             update.append("u", bson::make("$setOnInsert", write.document));
         } else {
             auto stages = update.array("u");
-            for (const bson::Document& stage : write.pipeline) stages.append(stage);
+            for (const bson::Document& stage : write.pipeline)
+                stages.append(stage);
             stages.done();
             update.append("c", write.variables);
         }
@@ -232,8 +233,7 @@ Result<std::vector<std::int64_t>> RouterPipelineServices::merge(
     const query::PipelineNamespace& target, const std::vector<query::MergeWrite>& writes) {
     const Namespace ns = to_namespace(target);
     TRY_OK(check_namespace(ns));
-    TRY_OK(async::block_on(router_.control,
-                           ensure_database(router_, call_->invocation(), ns.db)));
+    TRY_OK(async::block_on(router_.control, ensure_database(router_, call_->invocation(), ns.db)));
     std::vector<std::int64_t> counts;
     for (const query::MergeWrite& write : writes) {
         TRY_OK(check_interrupt());

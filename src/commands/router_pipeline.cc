@@ -46,7 +46,9 @@ private:
     std::size_t at_ = 0;
 };
 
-Namespace to_namespace(const query::PipelineNamespace& ns) { return {ns.db, ns.collection}; }
+Namespace to_namespace(const query::PipelineNamespace& ns) {
+    return {ns.db, ns.collection};
+}
 
 }  // namespace
 
@@ -55,9 +57,15 @@ Result<std::unique_ptr<PipelineCall>> PipelineCall::make(Invocation& invocation)
     const Request& request = invocation.request;
     bson::Builder body;
     body.append("aggregate", 1);
-    for (const std::string_view name :
-         {"lsid", "readConcern", "writeConcern", "$readPreference", "comment", "allowDiskUse",
-          "collation", "bypassDocumentValidation", "hint"})
+    for (const std::string_view name : {"lsid",
+                                        "readConcern",
+                                        "writeConcern",
+                                        "$readPreference",
+                                        "comment",
+                                        "allowDiskUse",
+                                        "collation",
+                                        "bypassDocumentValidation",
+                                        "hint"})
         body.append(name, request.body[name]);
     body.append("$db", request.db);
     call->body_ = std::move(body).finish();
@@ -76,7 +84,10 @@ Result<bson::Document> RouterPipelineServices::call_one(const routing::ShardName
                                                         bson::Document command,
                                                         bool is_retryable) {
     return async::block_on(router_.control,
-                           call_shard(router_, call_->invocation(), shard, std::move(command),
+                           call_shard(router_,
+                                      call_->invocation(),
+                                      shard,
+                                      std::move(command),
                                       primary_options(call_->invocation(), is_retryable)));
 }
 
@@ -87,11 +98,14 @@ bson::Document RouterPipelineServices::shard_command(const Namespace& source,
                                                      bool needs_merge) {
     const Request& request = call_->request();
     bson::Builder command;
-    if (source.collection.empty()) command.append("aggregate", 1);
-    else command.append("aggregate", source.collection);
+    if (source.collection.empty())
+        command.append("aggregate", 1);
+    else
+        command.append("aggregate", source.collection);
     {
         auto list = command.array("pipeline");
-        for (const bson::Document& stage : stages) list.append(stage);
+        for (const bson::Document& stage : stages)
+            list.append(stage);
     }
     command.append("cursor", bson::Document());
     if (needs_merge) command.append("fromRouter", true).append("needsMerge", true);
@@ -105,31 +119,34 @@ bson::Document RouterPipelineServices::shard_command(const Namespace& source,
         for (const bson::Element& each : let.view())
             values.append(each.name, bson::make("$literal", each.value));
     }
-    append_read_context(router_, request, source.db, source.collection.empty() ? nullptr : &target,
-                        command);
+    append_read_context(
+        router_, request, source.db, source.collection.empty() ? nullptr : &target, command);
     return std::move(command).finish();
 }
 
 RouterPipelineServices::Cursor RouterPipelineServices::open_on_shard(
-    const RouterAggregation& aggregation, const bson::Document& let,
+    const RouterAggregation& aggregation,
+    const bson::Document& let,
     const routing::ShardTarget& target) {
     Invocation& invocation = call_->invocation();
     std::vector<ShardCommand> commands;
     commands.push_back(ShardCommand{
-        target.shard,
-        shard_command(aggregation.source, aggregation.stages, let, target, false)});
+        target.shard, shard_command(aggregation.source, aggregation.stages, let, target, false)});
     OpenOptions options;
     options.call = call_options(invocation, true);
     TRY(auto cursors,
-        async::block_on(router_.control, open_cursors(router_, invocation, std::move(commands),
-                                                      std::move(options))));
-    return make_remote_documents(router_, std::move(cursors.front()),
-                                 invocation.operation->cancellation);
+        async::block_on(
+            router_.control,
+            open_cursors(router_, invocation, std::move(commands), std::move(options))));
+    return make_remote_documents(
+        router_, std::move(cursors.front()), invocation.operation->cancellation);
 }
 
 RouterPipelineServices::Cursor RouterPipelineServices::open_split(
-    const RouterAggregation& aggregation, const bson::Document& let,
-    const query::Pipeline& pipeline, query::PipelineContext context,
+    const RouterAggregation& aggregation,
+    const bson::Document& let,
+    const query::Pipeline& pipeline,
+    query::PipelineContext context,
     const std::vector<routing::ShardTarget>& targets) {
     Invocation& invocation = call_->invocation();
     const query::SplitPipeline parts = query::split(pipeline);
@@ -140,16 +157,18 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_split(
     OpenOptions options;
     options.call = call_options(invocation, true);
     TRY(auto cursors,
-        async::block_on(router_.control, open_cursors(router_, invocation, std::move(commands),
-                                                      std::move(options))));
+        async::block_on(
+            router_.control,
+            open_cursors(router_, invocation, std::move(commands), std::move(options))));
     std::vector<std::unique_ptr<query::DocumentCursor>> sources;
     for (RemoteCursor& cursor : cursors)
-        sources.push_back(make_remote_documents(router_, std::move(cursor),
-                                                invocation.operation->cancellation));
+        sources.push_back(
+            make_remote_documents(router_, std::move(cursor), invocation.operation->cancellation));
     std::unique_ptr<query::DocumentCursor> merged;
     if (parts.merge_sort && sources.size() > 1)
         merged = query::make_merging_cursor(std::move(sources), *parts.merge_sort);
-    else merged = std::make_unique<Concatenated>(std::move(sources));
+    else
+        merged = std::make_unique<Concatenated>(std::move(sources));
     const bool is_nested = context.nesting > 0;
     context.is_merging = true;
     TRY(auto rest, query::Pipeline::parse(parts.merge_part, context));
@@ -164,8 +183,8 @@ Result<bool> RouterPipelineServices::has_views(const std::vector<Namespace>& nam
                                                const routing::ShardName& shard) {
     for (const Namespace& ns : names) {
         const bson::Document filter = bson::make("name", ns.collection, "type", "view");
-        bson::Document command = bson::make("listCollections", 1, "filter", filter, "nameOnly",
-                                            true, "$db", ns.db);
+        bson::Document command =
+            bson::make("listCollections", 1, "filter", filter, "nameOnly", true, "$db", ns.db);
         TRY(const bson::Document reply, call_one(shard, std::move(command), true));
         const bson::Value cursor = reply["cursor"];
         const bson::Value batch =
@@ -199,16 +218,17 @@ Result<bool> RouterPipelineServices::may_pass_whole(const query::Pipeline& pipel
     return !are_views;
 }
 
-RouterPipelineServices::Cursor RouterPipelineServices::open_at(
-    const RouterAggregation& aggregation, const bson::Document& let, int nesting,
-    const routing::RoutingInfo& info, bool& writes) {
+RouterPipelineServices::Cursor RouterPipelineServices::open_at(const RouterAggregation& aggregation,
+                                                               const bson::Document& let,
+                                                               int nesting,
+                                                               const routing::RoutingInfo& info,
+                                                               bool& writes) {
     query::PipelineContext context;
     context.ns = {aggregation.source.db, aggregation.source.collection};
     context.expression = expressions_;
     context.expression.let = let;
     context.nesting = nesting;
-    context.memory_max =
-        static_cast<std::size_t>(router_.parameters.query_memory_bytes_max.load());
+    context.memory_max = static_cast<std::size_t>(router_.parameters.query_memory_bytes_max.load());
     TRY(auto pipeline, query::Pipeline::parse(aggregation.stages, context));
     TRY_OK(pipeline.optimize());
     writes = pipeline.writes();
@@ -221,8 +241,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_at(
     const auto leading = pipeline.peek_leading(take);
     const auto targets = routing::target_query(info, leading.filter);
     if (targets.size() == 1) {
-        TRY(const bool passes,
-            may_pass_whole(pipeline, info, targets.front(), aggregation.source));
+        TRY(const bool passes, may_pass_whole(pipeline, info, targets.front(), aggregation.source));
         if (passes) return open_on_shard(aggregation, let, targets.front());
     }
     return open_split(aggregation, let, pipeline, std::move(context), targets);
@@ -249,10 +268,9 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_aggregation(
         const std::string name = aggregation.source.to_string();
         const auto refresh = routing::refresh_for(opened.error(), name);
         if (refresh) router_.routing.mark_stale(*refresh);
-        const bool is_view =
-            is_view_error(opened.error()) ||
-            (refresh && !info->is_sharded() && !refresh->collection.empty() &&
-             refresh->collection != name);
+        const bool is_view = is_view_error(opened.error()) ||
+                             (refresh && !info->is_sharded() && !refresh->collection.empty() &&
+                              refresh->collection != name);
         if (is_view && views++ < view_depth_max) {
             TRY_OK(async::block_on(router_.control,
                                    resolve_views(router_, call_->invocation(), aggregation)));
@@ -263,8 +281,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_aggregation(
 }
 
 RouterPipelineServices::Cursor RouterPipelineServices::open(
-    const query::PipelineNamespace& ns, const std::vector<bson::Document>& stages,
-    bson::View let) {
+    const query::PipelineNamespace& ns, const std::vector<bson::Document>& stages, bson::View let) {
     RouterAggregation aggregation;
     aggregation.ns = aggregation.source = to_namespace(ns);
     aggregation.stages = stages;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Pipelines on a router: their sources are cursors on shards, the part that cannot run there runs
-// here, on a worker thread, and what stages need (other collections, writes) goes through the router
-// again. A pipeline that one shard can run alone goes there as a whole.
+// here, on a worker thread, and what stages need (other collections, writes) goes through the
+// router again. A pipeline that one shard can run alone goes there as a whole.
 #pragma once
 
 #include <memory>
@@ -42,15 +42,17 @@ private:
 
 class RouterPipelineServices : public query::PipelineServices {
 public:
-    RouterPipelineServices(Router& router, std::unique_ptr<PipelineCall> call,
+    RouterPipelineServices(Router& router,
+                           std::unique_ptr<PipelineCall> call,
                            query::ExpressionContext expressions)
         : router_(router), call_(std::move(call)), expressions_(std::move(expressions)) {}
 
-    /// Opens a pipeline on whatever shards it concerns. `nesting` is 0 for a command's own. `writes`
-    /// is set to whether it ends in $out or $merge: it must then be pulled to its end.
+    /// Opens a pipeline on whatever shards it concerns. `nesting` is 0 for a command's own.
+    /// `writes` is set to whether it ends in $out or $merge: it must then be pulled to its end.
     Result<std::unique_ptr<query::DocumentCursor>> open_aggregation(RouterAggregation aggregation,
                                                                     const bson::Document& let,
-                                                                    int nesting, bool& writes);
+                                                                    int nesting,
+                                                                    bool& writes);
 
     Result<std::unique_ptr<query::DocumentCursor>> open(const query::PipelineNamespace& ns,
                                                         const std::vector<bson::Document>& stages,
@@ -74,27 +76,38 @@ public:
     /// Blocks a worker for what is known of a namespace.
     Result<routing::RoutingInfo> routing_of(const Namespace& ns);
     /// Blocks for a command to one shard.
-    Result<bson::Document> call_one(const routing::ShardName& shard, bson::Document command,
+    Result<bson::Document> call_one(const routing::ShardName& shard,
+                                    bson::Document command,
                                     bool is_retryable);
 
 private:
     using Cursor = Result<std::unique_ptr<query::DocumentCursor>>;
     struct Plan;
-    Result<bool> may_pass_whole(const query::Pipeline& pipeline, const routing::RoutingInfo& info,
-                                const routing::ShardTarget& target, const Namespace& source);
+    Result<bool> may_pass_whole(const query::Pipeline& pipeline,
+                                const routing::RoutingInfo& info,
+                                const routing::ShardTarget& target,
+                                const Namespace& source);
     Result<bool> has_views(const std::vector<Namespace>& names, const routing::ShardName& shard);
-    Cursor open_at(const RouterAggregation& aggregation, const bson::Document& let, int nesting,
-                   const routing::RoutingInfo& info, bool& writes);
-    Cursor open_on_shard(const RouterAggregation& aggregation, const bson::Document& let,
+    Cursor open_at(const RouterAggregation& aggregation,
+                   const bson::Document& let,
+                   int nesting,
+                   const routing::RoutingInfo& info,
+                   bool& writes);
+    Cursor open_on_shard(const RouterAggregation& aggregation,
+                         const bson::Document& let,
                          const routing::ShardTarget& target);
-    Cursor open_split(const RouterAggregation& aggregation, const bson::Document& let,
-                      const query::Pipeline& pipeline, query::PipelineContext context,
+    Cursor open_split(const RouterAggregation& aggregation,
+                      const bson::Document& let,
+                      const query::Pipeline& pipeline,
+                      query::PipelineContext context,
                       const std::vector<routing::ShardTarget>& targets);
     bson::Document shard_command(const Namespace& source,
                                  const std::vector<bson::Document>& stages,
-                                 const bson::Document& let, const routing::ShardTarget& target,
+                                 const bson::Document& let,
+                                 const routing::ShardTarget& target,
                                  bool needs_merge);
-    Result<std::vector<bson::Document>> documents_of(const Namespace& ns, std::string_view stage,
+    Result<std::vector<bson::Document>> documents_of(const Namespace& ns,
+                                                     std::string_view stage,
                                                      const bson::Value& spec,
                                                      std::vector<routing::ShardTarget> targets);
     Result<std::vector<bson::Document>> current_operations_of_cluster(const bson::Value& spec);

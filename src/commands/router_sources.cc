@@ -29,7 +29,8 @@ bson::Document operation_of_shard(bson::View document, const std::string& shard)
     for (const bson::Element& field : document) {
         if (field.name == "opid" && field.value.is_number())
             out.append("opid", shard + ":" + std::to_string(field.value.to_int64()));
-        else if (field.name != "shard") out.append(field);
+        else if (field.name != "shard")
+            out.append(field);
     }
     return std::move(out).finish();
 }
@@ -37,22 +38,25 @@ bson::Document operation_of_shard(bson::View document, const std::string& shard)
 }  // namespace
 
 Result<std::vector<bson::Document>> RouterPipelineServices::documents_of(
-    const Namespace& ns, std::string_view stage, const bson::Value& spec,
+    const Namespace& ns,
+    std::string_view stage,
+    const bson::Value& spec,
     std::vector<routing::ShardTarget> targets) {
     Invocation& invocation = call_->invocation();
     const std::vector<bson::Document> stages = {bson::make(stage, spec)};
     std::vector<bson::Document> result;
     for (const routing::ShardTarget& target : targets) {
         std::vector<ShardCommand> commands;
-        commands.push_back(ShardCommand{
-            target.shard, shard_command(ns, stages, bson::Document(), target, false)});
+        commands.push_back(
+            ShardCommand{target.shard, shard_command(ns, stages, bson::Document(), target, false)});
         OpenOptions options;
         options.call = call_options(invocation, true);
-        TRY(auto cursors, async::block_on(router_.control,
-                                          open_cursors(router_, invocation, std::move(commands),
-                                                       std::move(options))));
-        const auto documents = make_remote_documents(router_, std::move(cursors.front()),
-                                                     invocation.operation->cancellation);
+        TRY(auto cursors,
+            async::block_on(
+                router_.control,
+                open_cursors(router_, invocation, std::move(commands), std::move(options))));
+        const auto documents = make_remote_documents(
+            router_, std::move(cursors.front()), invocation.operation->cancellation);
         while (true) {
             TRY(const query::Batch batch, documents->next());
             for (std::size_t i = 0; i < batch.size() && result.size() < listed_max; ++i)
@@ -87,10 +91,10 @@ Result<std::vector<bson::Document>> RouterPipelineServices::find_config(
     bson::Builder find;
     find.append("find", collection);
     find.append("readConcern", bson::make("level", "majority")).append("$db", "config");
-    return async::block_on(router_.control,
-                           router_.shards.find_all(sharding::config_shard,
-                                                   std::move(find).finish(),
-                                                   primary_options(invocation, true)));
+    return async::block_on(
+        router_.control,
+        router_.shards.find_all(
+            sharding::config_shard, std::move(find).finish(), primary_options(invocation, true)));
 }
 
 Result<std::vector<bson::Document>> RouterPipelineServices::data_distribution() {
@@ -152,7 +156,8 @@ Result<std::vector<bson::Document>> RouterPipelineServices::cluster_catalog(
             if (info.is_sharded()) entry.append("shardKey", info.chunks->key().document());
             {
                 auto shards = entry.array("shards");
-                for (const auto& target : routing::target_all(info)) shards.append(target.shard);
+                for (const auto& target : routing::target_all(info))
+                    shards.append(target.shard);
             }
             result.push_back(std::move(entry).finish());
         }

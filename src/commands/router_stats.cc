@@ -12,19 +12,21 @@
 namespace tessera::commands {
 namespace {
 
-async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router, Invocation& invocation,
+async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
+                                                  Invocation& invocation,
                                                   routing::RoutingInfo info) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : routing::target_all(info))
         commands.push_back(
             ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
-    auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                        call_options(invocation, true));
+    auto answers = co_await call_shards(
+        router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     co_return answers;
 }
 
-async::Task<Result<std::vector<ShardAnswer>>> ask_owners(Router& router, Invocation& invocation,
+async::Task<Result<std::vector<ShardAnswer>>> ask_owners(Router& router,
+                                                         Invocation& invocation,
                                                          const Namespace& ns) {
     const Instant deadline = routing_deadline(router, *invocation.operation);
     const auto attempt = [&](const routing::RoutingInfo& info) {
@@ -37,13 +39,15 @@ async::Task<Result<std::vector<ShardAnswer>>> ask_owners(Router& router, Invocat
 
 std::int64_t sum(const std::vector<ShardAnswer>& answers, std::string_view field) {
     std::int64_t total = 0;
-    for (const ShardAnswer& answer : answers) total += (*answer.reply)[field].to_int64();
+    for (const ShardAnswer& answer : answers)
+        total += (*answer.reply)[field].to_int64();
     return total;
 }
 
 double sum_of_doubles(const std::vector<ShardAnswer>& answers, std::string_view field) {
     double total = 0;
-    for (const ShardAnswer& answer : answers) total += (*answer.reply)[field].to_double();
+    for (const ShardAnswer& answer : answers)
+        total += (*answer.reply)[field].to_double();
     return total;
 }
 
@@ -68,8 +72,7 @@ async::Task<Status> coll_stats_on_router(Router& router, Invocation& invocation)
     invocation.ns = ns;
     auto answers = co_await ask_owners(router, invocation, ns);
     if (!answers && answers.error().code() == ErrorCode::namespace_not_found)
-        co_return Error(ErrorCode::namespace_not_found,
-                        "Database [" + ns.db + "] not found.");
+        co_return Error(ErrorCode::namespace_not_found, "Database [" + ns.db + "] not found.");
     if (!answers) co_return call_error(router, *invocation.operation, answers.error());
     const Instant deadline = routing_deadline(router, *invocation.operation);
     CO_TRY(const auto info, co_await router.routing.get(ns.to_string(), deadline));
@@ -83,8 +86,7 @@ async::Task<Status> coll_stats_on_router(Router& router, Invocation& invocation)
     const std::int64_t size = sum(*answers, "size");
     append_count(reply, "count", count);
     for (const std::string_view field :
-         {"size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize",
-          "numOrphanDocs"})
+         {"size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize", "numOrphanDocs"})
         append_count(reply, field, sum(*answers, field));
     if (count > 0) append_count(reply, "avgObjSize", size / count);
     std::map<std::string, std::int64_t> index_sizes;
@@ -94,7 +96,8 @@ async::Task<Status> coll_stats_on_router(Router& router, Invocation& invocation)
                 index_sizes[std::string(each.name)] += each.value.to_int64();
     {
         bson::Builder sizes = reply.object("indexSizes");
-        for (const auto& [name, bytes] : index_sizes) append_count(sizes, name, bytes);
+        for (const auto& [name, bytes] : index_sizes)
+            append_count(sizes, name, bytes);
     }
     append_count(reply, "nindexes", static_cast<std::int64_t>(index_sizes.size()));
     reply.append("scaleFactor", answers->front().reply->view()["scaleFactor"]);
@@ -120,8 +123,8 @@ async::Task<Status> db_stats_on_router(Router& router, Invocation& invocation) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardName& shard : shards)
         commands.push_back(ShardCommand{shard, forwarded(router, request, nullptr)});
-    const auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                              call_options(invocation, true));
+    const auto answers = co_await call_shards(
+        router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     bson::Builder& reply = invocation.reply;
     append_raw(router, answers, reply);
@@ -149,8 +152,7 @@ async::Task<Status> data_size_on_router(Router& router, Invocation& invocation) 
     const Namespace ns = Namespace::split(first.as_string());
     invocation.ns = ns;
     auto answers = co_await ask_owners(router, invocation, ns);
-    const bool is_missing =
-        !answers && answers.error().code() == ErrorCode::namespace_not_found;
+    const bool is_missing = !answers && answers.error().code() == ErrorCode::namespace_not_found;
     if (!answers && !is_missing)
         co_return call_error(router, *invocation.operation, answers.error());
     append_count(invocation.reply, "size", is_missing ? 0 : sum(*answers, "size"));

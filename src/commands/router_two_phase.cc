@@ -33,7 +33,9 @@ struct Found {
     bson::Document id;  // {_id: ...}
 };
 
-bson::Document candidate_query(Router& router, const Request& request, const Wanted& wanted,
+bson::Document candidate_query(Router& router,
+                               const Request& request,
+                               const Wanted& wanted,
                                const routing::ShardTarget& target) {
     bson::Builder find;
     find.append("find", wanted.ns.collection);
@@ -54,15 +56,16 @@ bson::Document candidate_query(Router& router, const Request& request, const Wan
 }
 
 // The document to write, and where it is; none when nothing matches anywhere.
-async::Task<Result<std::optional<Found>>> find_candidate(Router& router, Invocation& invocation,
+async::Task<Result<std::optional<Found>>> find_candidate(Router& router,
+                                                         Invocation& invocation,
                                                          const Wanted& wanted,
                                                          const Targets& targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(ShardCommand{
             target.shard, candidate_query(router, invocation.request, wanted, target)});
-    const auto answers = co_await call_shards(router, invocation, std::move(commands),
-                                              primary_options(invocation, true));
+    const auto answers = co_await call_shards(
+        router, invocation, std::move(commands), primary_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
     routing::CursorMerge merge(wanted.sort, answers.size());
     for (std::size_t i = 0; i < answers.size(); ++i) {
@@ -95,7 +98,8 @@ bson::Document matching_nothing() {
 }
 
 // The document an upsert would insert.
-Result<bson::Document> upserted_document(Router& router, const Request& request,
+Result<bson::Document> upserted_document(Router& router,
+                                         const Request& request,
                                          const Wanted& wanted) {
     TRY(auto context, make_expression_context(router, request));
     if (wanted.constants.is_object()) {
@@ -131,8 +135,10 @@ struct Aim {
     bool is_upsert = false;
 };
 
-async::Task<Result<std::optional<Aim>>> aim_at(Router& router, Invocation& invocation,
-                                               const Wanted& wanted, const Targets& candidates) {
+async::Task<Result<std::optional<Aim>>> aim_at(Router& router,
+                                               Invocation& invocation,
+                                               const Wanted& wanted,
+                                               const Targets& candidates) {
     CO_TRY(const auto found, co_await find_candidate(router, invocation, wanted, candidates));
     Aim aim;
     if (found) {
@@ -141,8 +147,7 @@ async::Task<Result<std::optional<Aim>>> aim_at(Router& router, Invocation& invoc
         co_return std::optional<Aim>(std::move(aim));
     }
     if (!wanted.is_upsert) co_return std::optional<Aim>();
-    CO_TRY(const bson::Document document,
-           upserted_document(router, invocation.request, wanted));
+    CO_TRY(const bson::Document document, upserted_document(router, invocation.request, wanted));
     const Instant deadline = routing_deadline(router, *invocation.operation);
     CO_TRY(const auto info, co_await router.routing.get(wanted.ns.to_string(), deadline));
     CO_TRY(aim.target, routing::target_insert(info, document));
@@ -154,11 +159,14 @@ async::Task<Result<std::optional<Aim>>> aim_at(Router& router, Invocation& invoc
 }
 
 // The statement with another filter; what chose the document has done its work.
-bson::Document aimed(bson::View statement, std::string_view filter_name, bson::View query,
+bson::Document aimed(bson::View statement,
+                     std::string_view filter_name,
+                     bson::View query,
                      bool is_upsert) {
     bson::Builder result;
     for (const bson::Element& field : statement) {
-        if (field.name == filter_name) result.append(filter_name, query);
+        if (field.name == filter_name)
+            result.append(filter_name, query);
         else if (field.name != "upsert" && field.name != "sort" && field.name != "hint")
             result.append(field);
     }
@@ -174,10 +182,11 @@ bool was_executed(bson::View reply) {
 
 // Asks every candidate whether it executed the statement before. The answer to give, if so (or when
 // a shard refuses).
-async::Task<Result<std::optional<bson::Document>>> ask_executed(
-    Router& router, Invocation& invocation, std::vector<ShardCommand> probes) {
-    const auto answers = co_await call_shards(router, invocation, std::move(probes),
-                                              primary_options(invocation, true));
+async::Task<Result<std::optional<bson::Document>>> ask_executed(Router& router,
+                                                                Invocation& invocation,
+                                                                std::vector<ShardCommand> probes) {
+    const auto answers = co_await call_shards(
+        router, invocation, std::move(probes), primary_options(invocation, true));
     for (const ShardAnswer& answer : answers)
         if (answer.reply && was_executed(*answer.reply))
             co_return std::optional<bson::Document>(*answer.reply);
@@ -185,8 +194,11 @@ async::Task<Result<std::optional<bson::Document>>> ask_executed(
     co_return std::optional<bson::Document>();
 }
 
-bson::Document statement_command(Router& router, const Request& request, const RouterWrite& write,
-                                 std::uint32_t index, bson::View statement,
+bson::Document statement_command(Router& router,
+                                 const Request& request,
+                                 const RouterWrite& write,
+                                 std::uint32_t index,
+                                 bson::View statement,
                                  const routing::ShardTarget& target) {
     bson::Builder command;
     command.append(command_name(write.kind), write.ns.collection);
@@ -204,8 +216,11 @@ bson::Document statement_command(Router& router, const Request& request, const R
     return std::move(command).finish();
 }
 
-bson::Document modify_command(Router& router, const Request& request, bson::View query,
-                              bool is_upsert, const routing::ShardTarget& target) {
+bson::Document modify_command(Router& router,
+                              const Request& request,
+                              bson::View query,
+                              bool is_upsert,
+                              const routing::ShardTarget& target) {
     const bson::Document command =
         forwarded(router, request, &target, {"query", "sort", "upsert", "hint"});
     bson::Builder result;
@@ -218,7 +233,10 @@ bson::Document modify_command(Router& router, const Request& request, bson::View
 }  // namespace
 
 async::Task<Result<bson::Document>> write_where_found(
-    Router& router, Invocation& invocation, const RouterWrite& write, std::uint32_t index,
+    Router& router,
+    Invocation& invocation,
+    const RouterWrite& write,
+    std::uint32_t index,
     const std::vector<routing::ShardTarget>& candidates) {
     const Request& request = invocation.request;
     const bson::View statement = write.statements[index];
@@ -261,8 +279,11 @@ async::Task<Result<bson::Document>> write_where_found(
 }
 
 async::Task<Result<bson::Document>> modify_where_found(
-    Router& router, Invocation& invocation, const Namespace& ns,
-    const routing::RoutingInfo& info, const std::vector<routing::ShardTarget>& candidates) {
+    Router& router,
+    Invocation& invocation,
+    const Namespace& ns,
+    const routing::RoutingInfo& info,
+    const std::vector<routing::ShardTarget>& candidates) {
     static_cast<void>(info);
     const Request& request = invocation.request;
     const bson::View body = request.body;
@@ -300,8 +321,9 @@ async::Task<Result<bson::Document>> modify_where_found(
         bson::Document command =
             modify_command(router, request, aim->query, aim->is_upsert, aim->target);
         sharding::CallOptions options = primary_options(invocation, is_retryable);
-        CO_TRY(bson::Document reply, co_await call_shard(router, invocation, aim->target.shard,
-                                                         std::move(command), std::move(options)));
+        CO_TRY(bson::Document reply,
+               co_await call_shard(
+                   router, invocation, aim->target.shard, std::move(command), std::move(options)));
         const bson::Value last = reply["lastErrorObject"];
         if (last.is_object() && last.as_view()["n"].to_int64() > 0) co_return reply;
     }

@@ -27,7 +27,8 @@ std::string_view command_name(RouterWrite::Kind kind);
 std::int64_t statement_number(const Request& request, std::size_t index);
 
 /// Carries a write out on whatever shards it concerns. Requires: the database exists.
-async::Task<Result<routing::WriteBatchResult>> run_write(Router& router, Invocation& invocation,
+async::Task<Result<routing::WriteBatchResult>> run_write(Router& router,
+                                                         Invocation& invocation,
                                                          const RouterWrite& write);
 
 }  // namespace tessera::commands

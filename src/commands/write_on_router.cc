@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// insert, update and delete on a router: routing::WriteBatch decides what goes where and what again;
-// here its batches become commands, and its questions are answered. Statements keep their numbers
-// (stmtIds), so that a driver's retry through any router finds what was done before.
+// insert, update and delete on a router: routing::WriteBatch decides what goes where and what
+// again; here its batches become commands, and its questions are answered. Statements keep their
+// numbers (stmtIds), so that a driver's retry through any router finds what was done before.
+#include "commands/write_on_router.h"
+
 #include <algorithm>
 
 #include "catalog/collection.h"
@@ -10,7 +12,6 @@
 #include "commands/router_two_phase.h"
 #include "commands/router_writes.h"
 #include "commands/write_execution.h"
-#include "commands/write_on_router.h"
 #include "routing/write_batch.h"
 
 namespace tessera::commands {
@@ -40,11 +41,13 @@ routing::BatchStatement write_statement(bson::View statement, bool is_update) {
     const bson::Value update = statement["u"];
     write.is_multi = statement["multi"].is_truthy();
     write.is_upsert = statement["upsert"].is_truthy();
-    if (update.is_array()) write.kind = Kind::pipeline;
+    if (update.is_array())
+        write.kind = Kind::pipeline;
     else if (update.is_object() && !update.as_view().is_empty() &&
              update.as_view().front().name.starts_with("$"))
         write.kind = Kind::update_operators;
-    else write.kind = Kind::replacement;
+    else
+        write.kind = Kind::replacement;
     return result;
 }
 
@@ -52,18 +55,24 @@ routing::BatchStatement write_statement(bson::View statement, bool is_update) {
 
 std::string_view list_name(RouterWrite::Kind kind) {
     switch (kind) {
-        case RouterWrite::Kind::insert: return "documents";
-        case RouterWrite::Kind::update: return "updates";
-        case RouterWrite::Kind::remove: break;
+        case RouterWrite::Kind::insert:
+            return "documents";
+        case RouterWrite::Kind::update:
+            return "updates";
+        case RouterWrite::Kind::remove:
+            break;
     }
     return "deletes";
 }
 
 std::string_view command_name(RouterWrite::Kind kind) {
     switch (kind) {
-        case RouterWrite::Kind::insert: return "insert";
-        case RouterWrite::Kind::update: return "update";
-        case RouterWrite::Kind::remove: break;
+        case RouterWrite::Kind::insert:
+            return "insert";
+        case RouterWrite::Kind::update:
+            return "update";
+        case RouterWrite::Kind::remove:
+            break;
     }
     return "delete";
 }
@@ -81,7 +90,9 @@ std::int64_t statement_number(const Request& request, std::size_t index) {
 
 namespace {
 
-bson::Document child_command(Router& router, const Request& request, const RouterWrite& write,
+bson::Document child_command(Router& router,
+                             const Request& request,
+                             const RouterWrite& write,
                              const routing::ShardTarget& target,
                              const std::vector<std::uint32_t>& statements) {
     std::size_t bytes = 512;
@@ -94,7 +105,8 @@ bson::Document child_command(Router& router, const Request& request, const Route
         command.append(command_name(write.kind), write.ns.collection);
         {
             auto list = command.array(list_name(write.kind));
-            for (const std::uint32_t index : statements) list.append(write.statements[index]);
+            for (const std::uint32_t index : statements)
+                list.append(write.statements[index]);
         }
         command.append("ordered", write.is_ordered);
         if (write.bypasses_validation) command.append("bypassDocumentValidation", true);
@@ -116,7 +128,9 @@ struct Sent {
     Result<bson::Document> reply = bson::Document();
 };
 
-async::Task<void> send_child(Router& router, Invocation& invocation, const RouterWrite& write,
+async::Task<void> send_child(Router& router,
+                             Invocation& invocation,
+                             const RouterWrite& write,
                              Sent& sent) {
     const routing::ChildBatch& child = *sent.child;
     if (child.kind == routing::WriteKind::two_phase) {
@@ -127,14 +141,16 @@ async::Task<void> send_child(Router& router, Invocation& invocation, const Route
     bson::Document command =
         child_command(router, invocation.request, write, child.target, child.statements);
     sharding::CallOptions options = primary_options(invocation, write.has_statement_numbers);
-    auto reply = co_await router.shards.call(child.target.shard, std::move(command),
-                                             std::move(options));
+    auto reply =
+        co_await router.shards.call(child.target.shard, std::move(command), std::move(options));
     if (reply) note_times(router, invocation, *reply);
     sent.reply = std::move(reply);
 }
 
 // Sends a round and reports what came back. Fails when the operation was killed.
-async::Task<Status> run_round(Router& router, Invocation& invocation, const RouterWrite& write,
+async::Task<Status> run_round(Router& router,
+                              Invocation& invocation,
+                              const RouterWrite& write,
                               routing::WriteBatch& batch,
                               const std::vector<routing::ChildBatch>& children) {
     std::vector<Sent> sent(children.size());
@@ -143,8 +159,10 @@ async::Task<Status> run_round(Router& router, Invocation& invocation, const Rout
         sent[i].child = &children[i];
         calls.push_back(send_child(router, invocation, write, sent[i]));
     }
-    if (calls.size() == 1) co_await std::move(calls.front());
-    else co_await async::when_all(std::move(calls));
+    if (calls.size() == 1)
+        co_await std::move(calls.front());
+    else
+        co_await async::when_all(std::move(calls));
     for (const Sent& each : sent) {
         if (each.reply) {
             batch.on_reply(each.child->id, *each.reply);
@@ -202,14 +220,24 @@ Result<RouterWrite> parse_write(Invocation& invocation, RouterWrite::Kind kind) 
     const Request& request = invocation.request;
     if (kind == RouterWrite::Kind::insert)
         TRY_OK(request.check_known_fields("insert",
-                                          {"documents", "ordered", "bypassDocumentValidation",
-                                           "stmtId", "stmtIds", "encryptionInformation",
+                                          {"documents",
+                                           "ordered",
+                                           "bypassDocumentValidation",
+                                           "stmtId",
+                                           "stmtIds",
+                                           "encryptionInformation",
                                            "bypassEmptyTsReplacement"}));
     else
-        TRY_OK(request.check_known_fields(
-            command_name(kind),
-            {list_name(kind), "ordered", "bypassDocumentValidation", "let", "stmtId", "stmtIds",
-             "encryptionInformation", "bypassEmptyTsReplacement", "isTimeseriesNamespace"}));
+        TRY_OK(request.check_known_fields(command_name(kind),
+                                          {list_name(kind),
+                                           "ordered",
+                                           "bypassDocumentValidation",
+                                           "let",
+                                           "stmtId",
+                                           "stmtIds",
+                                           "encryptionInformation",
+                                           "bypassEmptyTsReplacement",
+                                           "isTimeseriesNamespace"}));
     RouterWrite write;
     write.kind = kind;
     TRY(write.statements, request.documents(list_name(kind)));
@@ -231,9 +259,15 @@ void count_statements(Router& router, const RouterWrite& write) {
     const auto count = static_cast<std::int64_t>(write.statements.size());
     auto& counters = router.metrics.operations;
     switch (write.kind) {
-        case RouterWrite::Kind::insert: counters.insert.fetch_add(count); break;
-        case RouterWrite::Kind::update: counters.update.fetch_add(count); break;
-        case RouterWrite::Kind::remove: counters.remove.fetch_add(count); break;
+        case RouterWrite::Kind::insert:
+            counters.insert.fetch_add(count);
+            break;
+        case RouterWrite::Kind::update:
+            counters.update.fetch_add(count);
+            break;
+        case RouterWrite::Kind::remove:
+            counters.remove.fetch_add(count);
+            break;
     }
 }
 
@@ -251,16 +285,15 @@ Status complete_documents(Router& router, RouterWrite& write, std::vector<bson::
     return {};
 }
 
-async::Task<Status> write_on_router(Router& router, Invocation& invocation,
+async::Task<Status> write_on_router(Router& router,
+                                    Invocation& invocation,
                                     RouterWrite::Kind kind) {
     CO_TRY(RouterWrite write, parse_write(invocation, kind));
     std::vector<bson::Document> owned;
-    if (kind == RouterWrite::Kind::insert)
-        CO_TRY_OK(complete_documents(router, write, owned));
+    if (kind == RouterWrite::Kind::insert) CO_TRY_OK(complete_documents(router, write, owned));
     count_statements(router, write);
     CO_TRY_OK(co_await ensure_database(router, invocation, write.ns.db));
-    CO_TRY(const routing::WriteBatchResult result,
-           co_await run_write(router, invocation, write));
+    CO_TRY(const routing::WriteBatchResult result, co_await run_write(router, invocation, write));
     result.append_to(invocation.reply, kind == RouterWrite::Kind::update);
     if (result.write_concern_error) invocation.has_write_concern_error = true;
     co_return Status();

@@ -19,9 +19,13 @@ constexpr Duration search_pause = 500ms;
 RouterRole::RouterRole(Surroundings surroundings, RouterOptions options)
     : surroundings_(std::move(surroundings)) {
     const Surroundings& around = surroundings_;
-    router_ = std::make_unique<commands::Router>(
-        std::move(options.process), around.clock, around.transport, around.control, around.workers,
-        around.random, std::move(options.config_servers));
+    router_ = std::make_unique<commands::Router>(std::move(options.process),
+                                                 around.clock,
+                                                 around.transport,
+                                                 around.control,
+                                                 around.workers,
+                                                 around.random,
+                                                 std::move(options.config_servers));
     router_->request_shutdown = around.request_shutdown;
     router_->connection_counts = around.connection_counts;
     dispatcher_ = std::make_unique<commands::Dispatcher>(*router_, *router_);
@@ -54,11 +58,15 @@ async::Task<void> RouterRole::find_config_servers() {
         const Instant deadline = surroundings_.clock.now() + search_patience;
         const auto status = co_await router_->shards.refresh(deadline);
         if (status) {
-            log::info(log::Component::sharding, 9000301, "Found the config servers",
+            log::info(log::Component::sharding,
+                      9000301,
+                      "Found the config servers",
                       {{"configServers", name}, {"shards", router_->shards.shards().size()}});
             break;
         }
-        log::info(log::Component::sharding, 9000302, "Waiting for the config servers",
+        log::info(log::Component::sharding,
+                  9000302,
+                  "Waiting for the config servers",
                   {{"configServers", name}, {"error", status.error()}});
         co_await pause(search_pause);
     }
@@ -70,7 +78,8 @@ async::Task<void> RouterRole::send_pings() {
     while (!stopping_.is_cancelled()) {
         const auto status = co_await ping(surroundings_.clock.now() + ping_patience);
         if (!status && !stopping_.is_cancelled())
-            log::warning(log::Component::sharding, 9000303,
+            log::warning(log::Component::sharding,
+                         9000303,
                          "Could not tell the config servers that this router lives",
                          {{"error", status.error()}});
         co_await pause(ping_interval);
@@ -79,8 +88,8 @@ async::Task<void> RouterRole::send_pings() {
 
 async::Task<Status> RouterRole::ping(Instant deadline) {
     const commands::ProcessInfo& process = router_->process;
-    const auto up = std::chrono::duration_cast<std::chrono::seconds>(
-        surroundings_.clock.now() - process.started);
+    const auto up = std::chrono::duration_cast<std::chrono::seconds>(surroundings_.clock.now() -
+                                                                     process.started);
     bson::Builder set;
     set.append("_id", process.host.to_string());
     set.append("advisoryHostFQDNs", bson::ArrayBuilder().finish().view().as_array_value());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A router: it keeps nothing but caches, finds the config servers by the addresses it was given, and
-// sends commands on. It serves from its first moment: what needs to know where data lives waits
+// A router: it keeps nothing but caches, finds the config servers by the addresses it was given,
+// and sends commands on. It serves from its first moment: what needs to know where data lives waits
 // until a config server has answered.
 #pragma once
 
