@@ -114,6 +114,9 @@ Result<RouterAggregation> parse_aggregation(const Request& request) {
                          "Each element of the 'pipeline' array must be an object");
         result.stages.emplace_back(each.value.as_view());
     }
+    if (!result.stages.empty() && result.stages.front().view().has("$changeStream"))
+        return Error(ErrorCode::command_not_supported,
+                     "$changeStream is not supported; docs/compatibility.md lists what is");
     if (body["explain"].is_truthy())
         return Error(ErrorCode::command_not_supported,
                      "use the explain command: {explain: {aggregate: ...}}");
