@@ -177,8 +177,6 @@ Result<ProcessHandle> ProcessHandle::open(const ProcessIdentity& identity) {
         return Error(ErrorCode::no_such_key, "the process is gone");
     // A binary that was built anew under a running cluster may have moved before it was deleted
     // (linkers do that): pid, start time and boot then have to do.
-    // Its file may have been replaced since it started (a new build): the kernel then says so, and
-    // the name before it may be any.
     const std::string& executable = now->executable;
     const bool is_replaced = without_deleted(executable) != executable;
     if (!executable.empty() && !is_replaced && executable != identity.executable)
