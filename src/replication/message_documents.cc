@@ -4,6 +4,9 @@
 #include "replication/config_documents.h"
 #include "replication/oplog_entry.h"
 
+// g++ 12 sees an uninitialised string in the destructor of a variant's other alternatives (-O2).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 namespace tessera::replication {
 namespace {
 

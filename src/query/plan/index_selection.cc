@@ -24,7 +24,8 @@ void list_leaf(const Node& leaf,
     predicate.conjunct = conjunct;
     predicate.path = prefix.empty() ? leaf.path.dotted() : prefix + "." + leaf.path.dotted();
     predicate.components = count_components(predicate.path);
-    for (const Path::Part& part : Path(predicate.path).parts()) {
+    const Path path(predicate.path);  // Named: a range-for does not keep a temporary's owner.
+    for (const Path::Part& part : path.parts()) {
         predicate.has_number = predicate.has_number || part.index >= 0;
     }
     predicate.groups = groups;
