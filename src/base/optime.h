@@ -21,7 +21,9 @@ struct Timestamp {
         return {static_cast<std::uint32_t>(packed >> 32), static_cast<std::uint32_t>(packed)};
     }
     constexpr bool is_null() const { return packed() == 0; }
-    std::string to_string() const { return std::to_string(seconds) + ":" + std::to_string(increment); }
+    std::string to_string() const {
+        return std::to_string(seconds) + ":" + std::to_string(increment);
+    }
 };
 
 /// An election's number. -1: none yet; the first election makes 1.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// aggregate on a member: views are taken apart, leading stages go to the planner, the rest runs as a
-// pipeline on a worker.
+// aggregate on a member: views are taken apart, leading stages go to the planner, the rest runs as
+// a pipeline on a worker.
 #include "commands/aggregate_command.h"
 
 #include "commands/cursor_commands.h"
@@ -16,7 +16,8 @@ namespace {
 // A pipeline as a cursor's source; lives on a worker.
 class PipelineSource : public CursorSource {
 public:
-    PipelineSource(Member& member, std::unique_ptr<MemberPipelineServices> services,
+    PipelineSource(Member& member,
+                   std::unique_ptr<MemberPipelineServices> services,
                    query::Pipeline pipeline)
         : member_(member), services_(std::move(services)), pipeline_(std::move(pipeline)) {}
 
@@ -52,9 +53,9 @@ private:
 };
 
 struct Aggregation {
-    Namespace ns;                         // As the client named it; cursors belong to it.
-    std::vector<bson::Document> stages;   // After views were taken apart.
-    Namespace source;                     // The collection below.
+    Namespace ns;                        // As the client named it; cursors belong to it.
+    std::vector<bson::Document> stages;  // After views were taken apart.
+    Namespace source;                    // The collection below.
     query::Hint hint;
     FirstBatch first;
     bool is_explain = false;
@@ -69,10 +70,21 @@ std::vector<bson::Document> stages_of(const bson::Value& pipeline) {
 
 Result<Aggregation> parse_aggregation(Member& member, const Request& request) {
     const bson::View body = request.body;
-    TRY_OK(request.check_known_fields(
-        "aggregate", {"pipeline", "explain", "allowDiskUse", "cursor", "bypassDocumentValidation",
-                      "hint", "let", "collation", "needsMerge", "fromRouter", "fromMongos",
-                      "isMapReduceCommand", "exchange", "collectionUUID"}));
+    TRY_OK(request.check_known_fields("aggregate",
+                                      {"pipeline",
+                                       "explain",
+                                       "allowDiskUse",
+                                       "cursor",
+                                       "bypassDocumentValidation",
+                                       "hint",
+                                       "let",
+                                       "collation",
+                                       "needsMerge",
+                                       "fromRouter",
+                                       "fromMongos",
+                                       "isMapReduceCommand",
+                                       "exchange",
+                                       "collectionUUID"}));
     Aggregation result;
     const bson::Value target = body.front().value;
     if (target.is_string()) {
@@ -108,7 +120,8 @@ Result<Aggregation> parse_aggregation(Member& member, const Request& request) {
     TRY(auto resolved, resolve_view(member, result.ns));
     result.source = resolved.ns;
     result.stages = std::move(resolved.stages);
-    for (bson::Document& stage : stages_of(pipeline)) result.stages.push_back(std::move(stage));
+    for (bson::Document& stage : stages_of(pipeline))
+        result.stages.push_back(std::move(stage));
     return result;
 }
 
@@ -131,12 +144,11 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
     async::resume_on hop(member.workers);
     co_await hop;
     query::PipelineContext context;
-    context.ns = {args.source.db, args.source.collection.starts_with("$cmd")
-                                      ? std::string()
-                                      : args.source.collection};
+    context.ns = {
+        args.source.db,
+        args.source.collection.starts_with("$cmd") ? std::string() : args.source.collection};
     CO_TRY(context.expression, make_expression_context(member, invocation.request));
-    context.memory_max =
-        static_cast<std::size_t>(member.parameters.query_memory_bytes_max.load());
+    context.memory_max = static_cast<std::size_t>(member.parameters.query_memory_bytes_max.load());
     context.is_merging = invocation.request.body["fromRouter"].is_truthy() &&
                          !invocation.request.body["needsMerge"].is_truthy();
     CO_TRY(auto pipeline, query::Pipeline::parse(args.stages, context));
@@ -153,8 +165,8 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
         take.with_limit = true;
         const auto leading = pipeline.take_leading(take);
         Status status;
-        documents = services->open_collection(args.source, leading, args.hint,
-                                              std::move(placement), status);
+        documents = services->open_collection(
+            args.source, leading, args.hint, std::move(placement), status);
         CO_TRY_OK(status);
     }
     const bool writes = pipeline.writes();
@@ -168,8 +180,8 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
         append_finished_cursor(invocation.reply, args.ns.to_string(), {});
         co_return Status();
     }
-    co_return co_await reply_with_cursor(member, invocation, std::move(source), std::move(options),
-                                         args.first);
+    co_return co_await reply_with_cursor(
+        member, invocation, std::move(source), std::move(options), args.first);
 }
 
 async::Task<Status> aggregate_on_member(Member& member, Invocation& invocation) {
@@ -183,7 +195,8 @@ async::Task<Status> aggregate_on_member(Member& member, Invocation& invocation) 
 
 }  // namespace
 
-async::Task<Status> find_on_view(Member& member, Invocation& invocation,
+async::Task<Status> find_on_view(Member& member,
+                                 Invocation& invocation,
                                  const FindArguments& args) {
     Aggregation aggregation;
     aggregation.ns = args.ns;
@@ -202,8 +215,11 @@ async::Task<Status> find_on_view(Member& member, Invocation& invocation,
     co_return co_await run_aggregation(member, invocation, std::move(aggregation));
 }
 
-const Command aggregate_command = {"aggregate", flags::reads | flags::waits_write_concern,
-                                   aggregate_on_member, aggregate_on_router, Counted::command,
+const Command aggregate_command = {"aggregate",
+                                   flags::reads | flags::waits_write_concern,
+                                   aggregate_on_member,
+                                   aggregate_on_router,
+                                   Counted::command,
                                    "Runs a pipeline."};
 
 }  // namespace tessera::commands

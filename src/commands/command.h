@@ -24,7 +24,8 @@ struct Invocation {
     bson::Builder& reply;                  // The command's own fields; "ok" and the like follow.
 
     /// Set by commands that wrote: what the dispatcher waits for with the write concern, and puts
-    /// into operationTime. A write that changed nothing sets the newest position it could have seen.
+    /// into operationTime. A write that changed nothing sets the newest position it could have
+    /// seen.
     OpTime last_write;
     /// The timestamp to read at, by the read concern; null: latest.
     Timestamp read_at;
@@ -34,8 +35,8 @@ struct Invocation {
     Namespace ns;
     /// A command that answers more than once (exhaust hello) sets this to be called again.
     bool has_more_to_come = false;
-    bool closes_connection = false;        // No answer: the process is about to end.
-    bool may_exhaust = false;              // The client allowed it (exhaustAllowed).
+    bool closes_connection = false;  // No answer: the process is about to end.
+    bool may_exhaust = false;        // The client allowed it (exhaustAllowed).
     /// A writeConcernError the command (or a shard) already reports; suppresses waiting.
     bool has_write_concern_error = false;
     /// Extra error labels for an ok:0 answer.
@@ -43,16 +44,16 @@ struct Invocation {
 };
 
 namespace flags {
-inline constexpr unsigned admin_only = 1;         // Only against the admin database.
-inline constexpr unsigned writes = 2;             // Needs a writable primary; takes a writeConcern.
-inline constexpr unsigned reads = 4;              // Takes a readConcern and a read preference.
-inline constexpr unsigned retryable = 8;          // May carry a txnNumber.
-inline constexpr unsigned internal = 16;          // Only from members of the cluster.
-inline constexpr unsigned test_only = 32;         // Only with enableTestCommands.
-inline constexpr unsigned any_state = 64;         // On members of any state (hello, ping, replSet*).
+inline constexpr unsigned admin_only = 1;  // Only against the admin database.
+inline constexpr unsigned writes = 2;      // Needs a writable primary; takes a writeConcern.
+inline constexpr unsigned reads = 4;       // Takes a readConcern and a read preference.
+inline constexpr unsigned retryable = 8;   // May carry a txnNumber.
+inline constexpr unsigned internal = 16;   // Only from members of the cluster.
+inline constexpr unsigned test_only = 32;  // Only with enableTestCommands.
+inline constexpr unsigned any_state = 64;  // On members of any state (hello, ping, replSet*).
 inline constexpr unsigned waits_write_concern = 128;  // Takes a writeConcern, checks state itself.
-inline constexpr unsigned quiet = 256;            // Not in the log of slow operations (hello).
-inline constexpr unsigned hidden = 512;           // Not in listCommands.
+inline constexpr unsigned quiet = 256;                // Not in the log of slow operations (hello).
+inline constexpr unsigned hidden = 512;               // Not in listCommands.
 }  // namespace flags
 
 using RunOnMember = async::Task<Status> (*)(Member&, Invocation&);
@@ -67,7 +68,7 @@ struct Command {
     RunOnMember on_member = nullptr;  // Null: members answer CommandNotFound.
     RunOnRouter on_router = nullptr;  // Null: routers answer CommandNotFound.
     Counted counted = Counted::command;
-    std::string_view help;            // listCommands: one sentence.
+    std::string_view help;  // listCommands: one sentence.
 };
 
 /// Returns the command of that name (or old alias), null when there is none.

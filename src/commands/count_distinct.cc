@@ -32,7 +32,8 @@ struct CountArguments {
 
 Result<CountArguments> parse_count(const Request& request) {
     TRY_OK(request.check_known_fields(
-        "count", {"query", "limit", "skip", "hint", "collation", "fields", "encryptionInformation"}));
+        "count",
+        {"query", "limit", "skip", "hint", "collation", "fields", "encryptionInformation"}));
     CountArguments args;
     TRY(args.ns, request.collection());
     TRY(args.query, object_argument(request.body, "query", "count"));
@@ -66,14 +67,14 @@ Status check_below_view(Member& member, const Request& request, const Namespace&
     return {};
 }
 
-Result<std::int64_t> count_pipeline(Member& member, Invocation& invocation,
+Result<std::int64_t> count_pipeline(Member& member,
+                                    Invocation& invocation,
                                     const CountArguments& args) {
     TRY(auto expressions, make_expression_context(member, invocation.request));
-    MemberPipelineServices services(member, invocation.operation, std::move(expressions),
-                                    invocation.read_at);
+    MemberPipelineServices services(
+        member, invocation.operation, std::move(expressions), invocation.read_at);
     std::vector<bson::Document> stages = {bson::make("$match", args.query)};
-    TRY(const auto cursor,
-        services.open({args.ns.db, args.ns.collection}, stages, bson::View()));
+    TRY(const auto cursor, services.open({args.ns.db, args.ns.collection}, stages, bson::View()));
     std::int64_t count = 0;
     while (true) {
         TRY_OK(services.check_interrupt());
@@ -111,8 +112,8 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
     read.purpose = query::ReadPurpose::count;
     read.skip = args.skip;
     read.limit = args.limit;
-    CollectionReader reader(member, args.ns, std::move(read), std::move(placement),
-                            invocation.read_at);
+    CollectionReader reader(
+        member, args.ns, std::move(read), std::move(placement), invocation.read_at);
     if (reader.is_long()) {
         async::resume_on hop(member.workers);
         co_await hop;
@@ -144,7 +145,8 @@ public:
     Status add_at(const bson::Value& value, std::string_view path) {
         if (path.empty()) {
             if (!value.is_array()) return value.is_missing() ? Status() : add(value);
-            for (const bson::Element& each : value.as_view()) TRY_OK(add(each.value));
+            for (const bson::Element& each : value.as_view())
+                TRY_OK(add(each.value));
             return {};
         }
         const std::size_t dot = path.find('.');
@@ -161,7 +163,8 @@ public:
     }
     void append(bson::Builder& reply) const {
         auto list = reply.array("values");
-        for (const bson::Value& value : values_) list.append(value);
+        for (const bson::Value& value : values_)
+            list.append(value);
     }
 
 private:
@@ -169,11 +172,15 @@ private:
     std::set<bson::Value, ValueLess> values_;
 };
 
-Status distinct_view(Member& member, Invocation& invocation, const Namespace& ns, bson::View query,
-                     std::string_view key, DistinctValues& values) {
+Status distinct_view(Member& member,
+                     Invocation& invocation,
+                     const Namespace& ns,
+                     bson::View query,
+                     std::string_view key,
+                     DistinctValues& values) {
     TRY(auto expressions, make_expression_context(member, invocation.request));
-    MemberPipelineServices services(member, invocation.operation, std::move(expressions),
-                                    invocation.read_at);
+    MemberPipelineServices services(
+        member, invocation.operation, std::move(expressions), invocation.read_at);
     std::vector<bson::Document> stages = {bson::make("$match", query)};
     TRY(const auto cursor, services.open({ns.db, ns.collection}, stages, bson::View()));
     while (true) {
@@ -212,8 +219,7 @@ Status distinct(Member& member, Invocation& invocation) {
     read.purpose = query::ReadPurpose::distinct;
     read.distinct_path = key.as_string();
     read.projection.paths = std::vector<std::string>{read.distinct_path};
-    CollectionReader reader(member, ns, std::move(read), std::move(placement),
-                            invocation.read_at);
+    CollectionReader reader(member, ns, std::move(read), std::move(placement), invocation.read_at);
     reader.set_operation(invocation.operation.get());
     const auto gather = [&](query::Executor& executor) -> Status {
         while (true) {
@@ -229,10 +235,17 @@ Status distinct(Member& member, Invocation& invocation) {
 
 }  // namespace
 
-const Command count_command = {"count", flags::reads, count_on_member, count_on_router,
-                               Counted::command, "Counts the documents that match."};
-const Command distinct_command = {"distinct", flags::reads, worker_function<distinct>,
-                                  distinct_on_router, Counted::command,
+const Command count_command = {"count",
+                               flags::reads,
+                               count_on_member,
+                               count_on_router,
+                               Counted::command,
+                               "Counts the documents that match."};
+const Command distinct_command = {"distinct",
+                                  flags::reads,
+                                  worker_function<distinct>,
+                                  distinct_on_router,
+                                  Counted::command,
                                   "Returns a field's distinct values."};
 
 }  // namespace tessera::commands

@@ -29,7 +29,8 @@ class Request;
 /// One batch of a reply being filled.
 class BatchWriter {
 public:
-    BatchWriter(bson::ArrayBuilder& out, std::int64_t count_max) : out_(out), count_max_(count_max) {}
+    BatchWriter(bson::ArrayBuilder& out, std::int64_t count_max)
+        : out_(out), count_max_(count_max) {}
 
     /// Whether another document of that size still fits: 16 MiB a reply, one document always.
     bool has_room(std::size_t bytes) const {
@@ -71,7 +72,7 @@ struct CursorOptions {
     bool is_tailable = false;
     bool awaits_data = false;
     bool never_times_out = false;
-    bson::Document command;              // The originating command, for currentOp.
+    bson::Document command;                 // The originating command, for currentOp.
     Duration time_left = Duration::zero();  // What is left of maxTimeMS; 0: no limit.
 };
 

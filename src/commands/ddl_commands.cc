@@ -34,12 +34,28 @@ bson::Document options_of(bson::View body) {
 }
 
 Status check_create_fields(const Request& request) {
-    return request.check_known_fields(
-        "create", {"capped", "autoIndexId", "idIndex", "size", "max", "storageEngine", "validator",
-                   "validationLevel", "validationAction", "indexOptionDefaults", "viewOn",
-                   "pipeline", "collation", "changeStreamPreAndPostImages", "timeseries",
-                   "clusteredIndex", "expireAfterSeconds", "encryptedFields", "temp", "flags",
-                   "uuid"});
+    return request.check_known_fields("create",
+                                      {"capped",
+                                       "autoIndexId",
+                                       "idIndex",
+                                       "size",
+                                       "max",
+                                       "storageEngine",
+                                       "validator",
+                                       "validationLevel",
+                                       "validationAction",
+                                       "indexOptionDefaults",
+                                       "viewOn",
+                                       "pipeline",
+                                       "collation",
+                                       "changeStreamPreAndPostImages",
+                                       "timeseries",
+                                       "clusteredIndex",
+                                       "expireAfterSeconds",
+                                       "encryptedFields",
+                                       "temp",
+                                       "flags",
+                                       "uuid"});
 }
 
 Status create_view(Member& member, Invocation& invocation, const Namespace& ns) {
@@ -47,7 +63,8 @@ Status create_view(Member& member, Invocation& invocation, const Namespace& ns) 
     if (!body["viewOn"].is_string() || body["viewOn"].as_string().empty())
         return Error(ErrorCode::bad_value, "'viewOn' cannot be empty");
     if (member.catalog->find(ns))
-        return Error(ErrorCode::namespace_exists, "Collection already exists. NS: " + ns.to_string());
+        return Error(ErrorCode::namespace_exists,
+                     "Collection already exists. NS: " + ns.to_string());
     const Namespace views{ns.db, "system.views"};
     TRY_OK(ensure_collection(member, invocation, views));
     bson::Builder builder;
@@ -61,8 +78,8 @@ Status create_view(Member& member, Invocation& invocation, const Namespace& ns) 
     const bson::Document document = std::move(builder).finish();
     if (const auto old = member.catalog->find_view(ns)) {
         const bool is_same = old->on == body["viewOn"].as_string();
-        if (is_same && bson::Document(old->options)["pipeline"].bytes() ==
-                           document["pipeline"].bytes())
+        if (is_same &&
+            bson::Document(old->options)["pipeline"].bytes() == document["pipeline"].bytes())
             return {};
         return Error(ErrorCode::namespace_exists, "A view already exists. NS: " + ns.to_string());
     }
@@ -89,8 +106,7 @@ Status create(Member& member, Invocation& invocation) {
     invocation.ns = ns;
     if (ns.is_system() && ns.collection != "system.views" && ns.collection != "system.js" &&
         ns.collection != "system.profile" && ns.db != "config" && ns.db != "admin")
-        return Error(ErrorCode::invalid_namespace,
-                     "Invalid system namespace: " + ns.to_string());
+        return Error(ErrorCode::invalid_namespace, "Invalid system namespace: " + ns.to_string());
     if (request.body.has("viewOn")) return create_view(member, invocation, ns);
     if (request.body.has("pipeline"))
         return Error(ErrorCode::invalid_options,
@@ -144,13 +160,11 @@ Status drop(Member& member, Invocation& invocation) {
         return Error(ErrorCode::illegal_operation,
                      "can't drop system collection " + ns.to_string());
     std::size_t indexes = 0;
-    TRY_OK(run_ddl(member, invocation, {ns},
-                   [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                       if (!locks[0])
-                           return Error(ErrorCode::namespace_not_found, "ns not found");
-                       indexes = locks[0]->indexes().size();
-                       return replication::drop_collection(unit, *member.catalog, ns);
-                   }));
+    TRY_OK(run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+        if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
+        indexes = locks[0]->indexes().size();
+        return replication::drop_collection(unit, *member.catalog, ns);
+    }));
     member.cursors.kill_namespace(ns);
     member.metrics.forget(ns);
     if (ns.collection == "system.views") TRY_OK(member.catalog->reload_views(ns.db));
@@ -169,11 +183,11 @@ Status drop_database(Member& member, Invocation& invocation) {
     if (collections.empty()) return {};
     for (const auto& collection : collections) {
         const Namespace ns = collection->ns();
-        TRY_OK(run_ddl(member, invocation, {ns},
-                       [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                           if (!locks[0]) return OpTime();
-                           return replication::drop_collection(unit, *member.catalog, ns);
-                       }));
+        TRY_OK(
+            run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+                if (!locks[0]) return OpTime();
+                return replication::drop_collection(unit, *member.catalog, ns);
+            }));
         member.cursors.kill_namespace(ns);
         member.metrics.forget(ns);
     }
@@ -224,33 +238,29 @@ Status rename_collection(Member& member, Invocation& invocation) {
     return {};
 }
 
-Status create_one_index(Member& member, Invocation& invocation, const Namespace& ns,
-                        bson::View spec, bool& is_new) {
-    return run_ddl(member, invocation, {ns},
-                   [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                       if (!locks[0])
-                           return Error(ErrorCode::namespace_not_found,
-                                        "collection dropped during index build");
-                       TRY(const auto checked, member.catalog->check_index(*locks[0], spec));
-                       if (checked.exists_already) return OpTime();
-                       is_new = true;
-                       return replication::create_index(unit, *member.catalog, *locks[0],
-                                                        checked.spec);
-                   });
+Status create_one_index(
+    Member& member, Invocation& invocation, const Namespace& ns, bson::View spec, bool& is_new) {
+    return run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+        if (!locks[0])
+            return Error(ErrorCode::namespace_not_found, "collection dropped during index build");
+        TRY(const auto checked, member.catalog->check_index(*locks[0], spec));
+        if (checked.exists_already) return OpTime();
+        is_new = true;
+        return replication::create_index(unit, *member.catalog, *locks[0], checked.spec);
+    });
 }
 
 Status create_indexes(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields("createIndexes",
-                                      {"indexes", "v", "commitQuorum", "ignoreUnknownIndexOptions"}));
+    TRY_OK(request.check_known_fields(
+        "createIndexes", {"indexes", "v", "commitQuorum", "ignoreUnknownIndexOptions"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
     TRY(const auto specs, request.documents("indexes"));
     if (specs.empty())
         return Error(ErrorCode::bad_value, "Must specify at least one index to create");
     if (member.catalog->find_view(ns))
-        return Error(ErrorCode::command_not_supported_on_view,
-                     "Cannot create indexes on a view");
+        return Error(ErrorCode::command_not_supported_on_view, "Cannot create indexes on a view");
     TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
     const bool was_there = member.catalog->find(ns) != nullptr;
     TRY_OK(ensure_collection(member, invocation, ns));
@@ -295,8 +305,9 @@ Result<std::vector<std::string>> names_to_drop(const catalog::Collection& collec
         for (const auto& each : collection.indexes())
             if (each->spec()["key"].as_view() == index.as_view()) names.push_back(each->name());
         if (names.empty())
-            return Error(ErrorCode::index_not_found,
-                         "can't find index with key: " + bson::to_json(index, bson::JsonMode::message));
+            return Error(
+                ErrorCode::index_not_found,
+                "can't find index with key: " + bson::to_json(index, bson::JsonMode::message));
     } else {
         return Error(ErrorCode::type_mismatch,
                      "BSON field 'dropIndexes.index' is the wrong type '" +
@@ -306,7 +317,8 @@ Result<std::vector<std::string>> names_to_drop(const catalog::Collection& collec
     for (const std::string& name : names) {
         if (name == "_id_") return Error(ErrorCode::invalid_options, "cannot drop _id index");
         bool is_there = false;
-        for (const auto& each : collection.indexes()) is_there |= each->name() == name;
+        for (const auto& each : collection.indexes())
+            is_there |= each->name() == name;
         if (!is_there)
             return Error(ErrorCode::index_not_found, "index not found with name [" + name + "]");
     }
@@ -319,8 +331,7 @@ Status drop_indexes(Member& member, Invocation& invocation) {
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
     const auto collection = member.catalog->find(ns);
-    if (!collection)
-        return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
+    if (!collection) return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
     const bson::Value index = request.body["index"];
     if (index.is_missing())
         return Error(ErrorCode::idl_failed_to_parse,
@@ -328,12 +339,11 @@ Status drop_indexes(Member& member, Invocation& invocation) {
     TRY(const auto names, names_to_drop(*collection, index));
     const auto was = static_cast<std::int64_t>(collection->indexes().size());
     for (const std::string& name : names) {
-        TRY_OK(run_ddl(member, invocation, {ns},
-                       [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                           if (!locks[0])
-                               return Error(ErrorCode::namespace_not_found, "ns not found");
-                           return replication::drop_index(unit, *member.catalog, *locks[0], name);
-                       }));
+        TRY_OK(
+            run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+                if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
+                return replication::drop_index(unit, *member.catalog, *locks[0], name);
+            }));
     }
     member.cursors.kill_namespace(ns);
     append_count(invocation.reply, "nIndexesWas", was);
@@ -344,10 +354,20 @@ Status drop_indexes(Member& member, Invocation& invocation) {
 
 Status coll_mod(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields(
-        "collMod", {"index", "validator", "validationLevel", "validationAction", "cappedSize",
-                    "cappedMax", "changeStreamPreAndPostImages", "viewOn", "pipeline", "dryRun",
-                    "expireAfterSeconds", "recordPreImages", "timeseries"}));
+    TRY_OK(request.check_known_fields("collMod",
+                                      {"index",
+                                       "validator",
+                                       "validationLevel",
+                                       "validationAction",
+                                       "cappedSize",
+                                       "cappedMax",
+                                       "changeStreamPreAndPostImages",
+                                       "viewOn",
+                                       "pipeline",
+                                       "dryRun",
+                                       "expireAfterSeconds",
+                                       "recordPreImages",
+                                       "timeseries"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
     if (member.catalog->find_view(ns))
@@ -359,34 +379,64 @@ Status coll_mod(Member& member, Invocation& invocation) {
         if (std::exchange(is_first, false) || !wire::is_generic_argument(field.name))
             command.append(field);
     const bson::Document object = std::move(command).finish();
-    return run_ddl(member, invocation, {ns},
-                   [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                       if (!locks[0])
-                           return Error(ErrorCode::namespace_not_found,
-                                        "ns does not exist: " + ns.to_string());
-                       return replication::modify_collection(unit, *member.catalog, *locks[0],
-                                                             object, invocation.reply);
-                   });
+    return run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+        if (!locks[0])
+            return Error(ErrorCode::namespace_not_found, "ns does not exist: " + ns.to_string());
+        return replication::modify_collection(
+            unit, *member.catalog, *locks[0], object, invocation.reply);
+    });
 }
 
 }  // namespace
 
 const std::array<Command, 8> ddl_commands = {{
-    {"create", flags::writes, worker_function<create>, create_on_router, Counted::command,
+    {"create",
+     flags::writes,
+     worker_function<create>,
+     create_on_router,
+     Counted::command,
      "Creates a collection or a view."},
-    {"drop", flags::writes, worker_function<drop>, drop_on_router, Counted::command,
+    {"drop",
+     flags::writes,
+     worker_function<drop>,
+     drop_on_router,
+     Counted::command,
      "Drops a collection or a view."},
-    {"dropDatabase", flags::writes, worker_function<drop_database>, drop_database_on_router,
-     Counted::command, "Drops a database."},
-    {"renameCollection", flags::writes | flags::admin_only, worker_function<rename_collection>,
-     rename_collection_on_router, Counted::command, "Renames a collection."},
-    {"createIndexes", flags::writes, worker_function<create_indexes>, create_indexes_on_router,
-     Counted::command, "Builds indexes."},
-    {"dropIndexes", flags::writes, worker_function<drop_indexes>, drop_indexes_on_router,
-     Counted::command, "Drops indexes."},
-    {"deleteIndexes", flags::writes | flags::hidden, worker_function<drop_indexes>,
-     drop_indexes_on_router, Counted::command, "dropIndexes"},
-    {"collMod", flags::writes, worker_function<coll_mod>, coll_mod_on_router, Counted::command,
+    {"dropDatabase",
+     flags::writes,
+     worker_function<drop_database>,
+     drop_database_on_router,
+     Counted::command,
+     "Drops a database."},
+    {"renameCollection",
+     flags::writes | flags::admin_only,
+     worker_function<rename_collection>,
+     rename_collection_on_router,
+     Counted::command,
+     "Renames a collection."},
+    {"createIndexes",
+     flags::writes,
+     worker_function<create_indexes>,
+     create_indexes_on_router,
+     Counted::command,
+     "Builds indexes."},
+    {"dropIndexes",
+     flags::writes,
+     worker_function<drop_indexes>,
+     drop_indexes_on_router,
+     Counted::command,
+     "Drops indexes."},
+    {"deleteIndexes",
+     flags::writes | flags::hidden,
+     worker_function<drop_indexes>,
+     drop_indexes_on_router,
+     Counted::command,
+     "dropIndexes"},
+    {"collMod",
+     flags::writes,
+     worker_function<coll_mod>,
+     coll_mod_on_router,
+     Counted::command,
      "Changes a collection's options."},
 }};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What DDL commands on a member share: exclusive locks in a fixed order, one write unit, and another
-// try after a write conflict.
+// What DDL commands on a member share: exclusive locks in a fixed order, one write unit, and
+// another try after a write conflict.
 #pragma once
 
 #include <functional>
@@ -13,13 +13,15 @@
 
 namespace tessera::commands {
 
-/// Locks every namespace exclusively (in order, so that two DDLs cannot wait for each other) and runs
-/// `body` in a fresh unit with one position reserved where the namespace is replicated; again after
-/// WriteConflict. `body` commits the unit and returns its position. Runs on the calling thread, which
-/// should be a worker's.
+/// Locks every namespace exclusively (in order, so that two DDLs cannot wait for each other) and
+/// runs `body` in a fresh unit with one position reserved where the namespace is replicated; again
+/// after WriteConflict. `body` commits the unit and returns its position. Runs on the calling
+/// thread, which should be a worker's.
 using DdlBody = std::function<Result<OpTime>(replication::WriteUnit& unit,
                                              std::vector<catalog::CollectionLock>& locks)>;
-Status run_ddl(Member& member, Invocation& invocation, std::vector<Namespace> namespaces,
+Status run_ddl(Member& member,
+               Invocation& invocation,
+               std::vector<Namespace> namespaces,
                const DdlBody& body);
 
 /// A command that runs on a worker from its start to its end.

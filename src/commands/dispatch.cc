@@ -12,28 +12,42 @@ namespace {
 constexpr Duration slow_operation = 100ms;
 constexpr std::size_t logged_command_bytes_max = 10'000;
 
-bool is_data_write(const Command& command) { return (command.flags & flags::writes) != 0; }
+bool is_data_write(const Command& command) {
+    return (command.flags & flags::writes) != 0;
+}
 
 TopEntry::Kind top_kind(Counted counted) {
     switch (counted) {
-        case Counted::insert: return TopEntry::insert;
-        case Counted::query: return TopEntry::queries;
-        case Counted::update: return TopEntry::update;
-        case Counted::remove: return TopEntry::remove;
-        case Counted::getmore: return TopEntry::getmore;
-        case Counted::command: break;
+        case Counted::insert:
+            return TopEntry::insert;
+        case Counted::query:
+            return TopEntry::queries;
+        case Counted::update:
+            return TopEntry::update;
+        case Counted::remove:
+            return TopEntry::remove;
+        case Counted::getmore:
+            return TopEntry::getmore;
+        case Counted::command:
+            break;
     }
     return TopEntry::commands;
 }
 
 std::string_view kind_name(Counted counted) {
     switch (counted) {
-        case Counted::insert: return "insert";
-        case Counted::query: return "query";
-        case Counted::update: return "update";
-        case Counted::remove: return "remove";
-        case Counted::getmore: return "getmore";
-        case Counted::command: break;
+        case Counted::insert:
+            return "insert";
+        case Counted::query:
+            return "query";
+        case Counted::update:
+            return "update";
+        case Counted::remove:
+            return "remove";
+        case Counted::getmore:
+            return "getmore";
+        case Counted::command:
+            break;
     }
     return "command";
 }
@@ -87,8 +101,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                 routing::is_stale_routing(status.error().code()))
                 co_await learn_placement(call, status.error());
         }
-        if (home != nullptr && async::Executor::current() != home)
-            co_await async::resume_on(*home);
+        if (home != nullptr && async::Executor::current() != home) co_await async::resume_on(*home);
         if (status) {
             outcome.has_more_to_come = call.invocation->has_more_to_come;
             outcome.closes_connection |= call.invocation->closes_connection;
@@ -111,9 +124,9 @@ Status Dispatcher::admit(Call& call) const {
     TRY(call.request, Request::parse(call.message));
     const Request& request = *call.request;
     call.command = find_command(request.name);
-    const bool is_here = call.command != nullptr && (member_ != nullptr
-                                                         ? call.command->on_member != nullptr
-                                                         : call.command->on_router != nullptr);
+    const bool is_here =
+        call.command != nullptr && (member_ != nullptr ? call.command->on_member != nullptr
+                                                       : call.command->on_router != nullptr);
     if (!is_here)
         return Error(ErrorCode::command_not_found,
                      "no such command: '" + std::string(request.name) + "'");
@@ -122,8 +135,8 @@ Status Dispatcher::admit(Call& call) const {
                      "not authorized on " + std::string(request.db) + " to execute command " +
                          std::string(request.name) + ": only members of the cluster may");
     if (call.has(flags::admin_only) && request.db != "admin")
-        return Error(ErrorCode::unauthorized, std::string(request.name) +
-                                                  " may only be run against the admin database.");
+        return Error(ErrorCode::unauthorized,
+                     std::string(request.name) + " may only be run against the admin database.");
     if (call.has(flags::test_only) && !node_.parameters.enable_test_commands)
         return Error(ErrorCode::command_not_found,
                      "no such command: '" + std::string(request.name) + "'");
@@ -156,9 +169,10 @@ void Dispatcher::describe(Call& call) const {
     if (request.body.size() <= logged_command_bytes_max)
         description.command = bson::Document(request.body);
     else
-        description.command =
-            bson::make("$truncated", bson::to_json(request.body).substr(0, 1000), "comment",
-                       request.comment_text);
+        description.command = bson::make("$truncated",
+                                         bson::to_json(request.body).substr(0, 1000),
+                                         "comment",
+                                         request.comment_text);
     if (request.session) description.lsid = request.session->id.to_bson();
     node_.operations.describe(*call.operation, std::move(description));
 }
@@ -203,8 +217,7 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
         co_return Error(ErrorCode::not_a_retryable_write_command,
                         "txnNumber may only be provided for multi-document transactions and "
                         "retryable write commands. autocommit:false was not provided, and " +
-                            std::string(request.name) +
-                            " is not a retryable write command.");
+                            std::string(request.name) + " is not a retryable write command.");
     if (member_ == nullptr) co_return Status();
 
     call.write_concern = request.write_concern ? *request.write_concern
@@ -212,7 +225,8 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
     if (has_txn) {
         replication::SessionId id = request.session->id;
         CO_TRY(call.session,
-               co_await member_->sessions->check_out(std::move(id), *request.session->txn_number,
+               co_await member_->sessions->check_out(std::move(id),
+                                                     *request.session->txn_number,
                                                      call.operation->deadline,
                                                      call.operation->cancellation));
         call.invocation->session = call.session.get();
@@ -220,9 +234,8 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
     }
     if (request.read_concern && call.has(flags::reads)) {
         CO_TRY(call.invocation->read_at,
-               co_await member_->replication->await_read_concern(*request.read_concern,
-                                                                 call.operation->deadline,
-                                                                 call.operation->cancellation));
+               co_await member_->replication->await_read_concern(
+                   *request.read_concern, call.operation->deadline, call.operation->cancellation));
     }
     co_return Status();
 }
@@ -232,9 +245,9 @@ async::Task<Status> Dispatcher::execute(Call& call) {
     const Request& request = *call.request;
     if (member_ != nullptr) {
         CO_TRY_OK(co_await call.command->on_member(*member_, invocation));
-        const bool is_linearizable = request.read_concern &&
-                                     request.read_concern->level ==
-                                         replication::ReadLevel::linearizable;
+        const bool is_linearizable =
+            request.read_concern &&
+            request.read_concern->level == replication::ReadLevel::linearizable;
         if (is_linearizable && call.has(flags::reads)) {
             CO_TRY_OK(co_await member_->replication->await_linearizable(
                 call.operation->deadline, call.operation->cancellation));
@@ -293,12 +306,13 @@ void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body)
             body.append("writeConcernError", *call.failure->write_concern_error);
         }
         body.append("ok", 1.0);
-        if (call.write_concern_failure) append_labels(call, call.write_concern_failure->code(), body);
+        if (call.write_concern_failure)
+            append_labels(call, call.write_concern_failure->code(), body);
         else if (call.failure && call.failure->write_concern_error)
-            append_labels(call,
-                          static_cast<ErrorCode>(
-                              (*call.failure->write_concern_error)["code"].to_int64()),
-                          body);
+            append_labels(
+                call,
+                static_cast<ErrorCode>((*call.failure->write_concern_error)["code"].to_int64()),
+                body);
     } else {
         append_error(call, status.error(), body);
     }
@@ -341,7 +355,8 @@ void Dispatcher::append_labels(const Call& call, ErrorCode code, bson::Builder& 
     }
     if (labels.empty()) return;
     auto list = body.array("errorLabels");
-    for (const std::string& label : labels) list.append(label);
+    for (const std::string& label : labels)
+        list.append(label);
 }
 
 void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
@@ -353,16 +368,19 @@ void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
         time.append("clusterTime", now);
         static constexpr char no_hash[20] = {};
         bson::Builder signature = time.object("signature");
-        signature.append("hash", bson::Binary{bson::BinarySubtype::generic,
-                                              std::string_view(no_hash, sizeof(no_hash))});
+        signature.append(
+            "hash",
+            bson::Binary{bson::BinarySubtype::generic, std::string_view(no_hash, sizeof(no_hash))});
         signature.append("keyId", std::int64_t{0});
     }
     // A router's is the newest its shards told: the cluster time itself would make a later causally
     // consistent read wait for a shard that has nothing to say.
     const bool has_time = call.invocation && !call.invocation->last_write.is_null();
     Timestamp operation_time = now;
-    if (has_time) operation_time = call.invocation->last_write.timestamp;
-    else if (member_ != nullptr) operation_time = member_->replication->last_applied().timestamp;
+    if (has_time)
+        operation_time = call.invocation->last_write.timestamp;
+    else if (member_ != nullptr)
+        operation_time = member_->replication->last_applied().timestamp;
     if (!operation_time.is_null()) body.append("operationTime", operation_time);
 }
 
@@ -372,18 +390,30 @@ void Dispatcher::count(const Call& call, bool failed) const {
     const Duration taken = node_.clock.now() - call.operation->started;
     const bool is_write = is_data_write(*call.command);
     switch (call.command->counted) {
-        case Counted::query: metrics.operations.query.fetch_add(1); break;
-        case Counted::getmore: metrics.operations.getmore.fetch_add(1); break;
-        case Counted::command: metrics.operations.command.fetch_add(1); break;
-        default: break;  // Writes count each statement themselves.
+        case Counted::query:
+            metrics.operations.query.fetch_add(1);
+            break;
+        case Counted::getmore:
+            metrics.operations.getmore.fetch_add(1);
+            break;
+        case Counted::command:
+            metrics.operations.command.fetch_add(1);
+            break;
+        default:
+            break;  // Writes count each statement themselves.
     }
-    if (is_write) metrics.writes.add(taken);
-    else if (call.has(flags::reads)) metrics.reads.add(taken);
-    else metrics.command_latency.add(taken);
+    if (is_write)
+        metrics.writes.add(taken);
+    else if (call.has(flags::reads))
+        metrics.reads.add(taken);
+    else
+        metrics.command_latency.add(taken);
     if (call.invocation && !call.invocation->ns.collection.empty())
         metrics.note(call.invocation->ns, top_kind(call.command->counted), is_write, taken);
     if (taken >= slow_operation && !call.has(flags::quiet)) {
-        log::info(log::Component::command, 51803, "Slow query",
+        log::info(log::Component::command,
+                  51803,
+                  "Slow query",
                   {{"type", "command"},
                    {"ns", call.invocation ? call.invocation->ns.to_string() : std::string()},
                    {"command", log::Json{bson::to_json(call.request->body).substr(0, 2000)}},

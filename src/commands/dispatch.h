@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From a message to its answer: finds the command, checks whether it may run here and now, waits for
-// its read concern, runs it, waits for its write concern, and completes the reply with what every
-// reply has. The one place where an Error becomes a reply.
+// From a message to its answer: finds the command, checks whether it may run here and now, waits
+// for its read concern, runs it, waits for its write concern, and completes the reply with what
+// every reply has. The one place where an Error becomes a reply.
 #pragma once
 
 #include <memory>

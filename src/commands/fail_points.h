@@ -23,7 +23,7 @@ struct ClientInfo;
 struct Failure {
     std::optional<ErrorCode> error;
     std::vector<std::string> labels;
-    bool has_labels = false;             // Given, perhaps empty: they replace the server's own.
+    bool has_labels = false;  // Given, perhaps empty: they replace the server's own.
     bool closes_connection = false;
     Duration blocks{0};
     std::optional<bson::Document> write_concern_error;
@@ -31,8 +31,8 @@ struct Failure {
 
 class FailPoints {
 public:
-    /// The command {configureFailPoint: name, mode, data}. Fails with FailPointSetFailed (266) for a
-    /// name we do not have, BadValue for what cannot be understood.
+    /// The command {configureFailPoint: name, mode, data}. Fails with FailPointSetFailed (266) for
+    /// a name we do not have, BadValue for what cannot be understood.
     Status configure(bson::View command);
 
     /// What happens to `command` of this client now; counts down {times: n} and {skip: n}.
@@ -45,7 +45,7 @@ private:
     std::atomic<bool> is_active_{false};
     std::atomic<std::int64_t> times_entered_{0};
 
-    std::mutex mutex_;  // Guards what follows.
+    std::mutex mutex_;              // Guards what follows.
     std::int64_t times_left_ = -1;  // -1: always on.
     std::int64_t skip_left_ = 0;
     std::set<std::string, std::less<>> commands_;

@@ -26,8 +26,7 @@ Result<query::ExpressionContext> make_expression_context(Node& node, const Reque
     bson::Builder values;
     bson::Arena arena;
     for (const bson::Element& variable : let) {
-        TRY(const auto expression,
-            query::StandaloneExpression::parse(variable.value, context));
+        TRY(const auto expression, query::StandaloneExpression::parse(variable.value, context));
         TRY(const bson::Value value, expression->evaluate(bson::View(), arena));
         values.append(variable.name, value);
     }
@@ -38,9 +37,12 @@ Result<query::ExpressionContext> make_expression_context(Node& node, const Reque
 Result<query::Hint> parse_hint(const bson::Value& hint) {
     query::Hint result;
     if (hint.is_nullish()) return result;
-    if (hint.is_string()) result.name = hint.as_string();
-    else if (hint.is_object()) result.pattern = bson::Document(hint.as_view());
-    else return Error(ErrorCode::failed_to_parse, "Hint must be a string or an object");
+    if (hint.is_string())
+        result.name = hint.as_string();
+    else if (hint.is_object())
+        result.pattern = bson::Document(hint.as_view());
+    else
+        return Error(ErrorCode::failed_to_parse, "Hint must be a string or an object");
     return result;
 }
 
@@ -61,11 +63,30 @@ Status check_sort(bson::View sort) {
 Result<FindArguments> FindArguments::parse(const Request& request) {
     constexpr std::string_view name = "FindCommandRequest";
     const bson::View body = request.body;
-    TRY_OK(request.check_known_fields(
-        name, {"filter", "projection", "sort", "hint", "skip", "limit", "batchSize", "singleBatch",
-               "min", "max", "returnKey", "showRecordId", "tailable", "oplogReplay",
-               "noCursorTimeout", "awaitData", "allowPartialResults", "collation", "allowDiskUse",
-               "let", "term", "readOnce", "$_wantsSortKey"}));
+    TRY_OK(request.check_known_fields(name,
+                                      {"filter",
+                                       "projection",
+                                       "sort",
+                                       "hint",
+                                       "skip",
+                                       "limit",
+                                       "batchSize",
+                                       "singleBatch",
+                                       "min",
+                                       "max",
+                                       "returnKey",
+                                       "showRecordId",
+                                       "tailable",
+                                       "oplogReplay",
+                                       "noCursorTimeout",
+                                       "awaitData",
+                                       "allowPartialResults",
+                                       "collation",
+                                       "allowDiskUse",
+                                       "let",
+                                       "term",
+                                       "readOnce",
+                                       "$_wantsSortKey"}));
     FindArguments args;
     TRY(args.ns, request.collection());
     if (const bson::Value filter = body["filter"]; !filter.is_nullish() && !filter.is_object())
@@ -130,7 +151,8 @@ Result<CompiledFind> compile_find(Node& node, const Request& request, const Find
     std::vector<std::string> paths;
     compiled.projection->add_dependencies(paths);
     bool needs_whole = args.wants_sort_key || !compiled.projection->is_inclusion();
-    for (const std::string& path : paths) needs_whole |= path.empty();
+    for (const std::string& path : paths)
+        needs_whole |= path.empty();
     if (!needs_whole) read.projection.paths = std::move(paths);
     read.projection.transform_by = bson::Document(args.projection);
     read.projection.is_simple = compiled.projection->is_simple_inclusion();
@@ -143,7 +165,8 @@ async::Task<Status> find_on_member(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
     CO_TRY(const FindArguments args, FindArguments::parse(request));
     invocation.ns = args.ns;
-    if (member.catalog->find_view(args.ns)) co_return co_await find_on_view(member, invocation, args);
+    if (member.catalog->find_view(args.ns))
+        co_return co_await find_on_view(member, invocation, args);
     CursorOptions options;
     options.ns = args.ns;
     options.is_tailable = args.is_tailable;
@@ -158,16 +181,21 @@ async::Task<Status> find_on_member(Member& member, Invocation& invocation) {
     } else {
         CO_TRY(CompiledFind compiled, compile_find(member, request, args));
         CO_TRY(Placement placement, check_placement(member, request, args.ns, false));
-        CO_TRY(source, make_collection_cursor(member, args.ns, std::move(compiled),
-                                              std::move(placement), invocation.read_at));
+        CO_TRY(source,
+               make_collection_cursor(
+                   member, args.ns, std::move(compiled), std::move(placement), invocation.read_at));
     }
-    co_return co_await reply_with_cursor(member, invocation, std::move(source), std::move(options),
-                                         first);
+    co_return co_await reply_with_cursor(
+        member, invocation, std::move(source), std::move(options), first);
 }
 
 }  // namespace
 
-const Command find_documents_command = {"find", flags::reads, find_on_member, find_on_router, Counted::query,
-                              "Returns the documents that match."};
+const Command find_documents_command = {"find",
+                                        flags::reads,
+                                        find_on_member,
+                                        find_on_router,
+                                        Counted::query,
+                                        "Returns the documents that match."};
 
 }  // namespace tessera::commands

@@ -38,13 +38,16 @@ void append_compression(const Request& request, bson::Builder& reply) {
             common.push_back(each.value.as_string());
     if (common.empty()) return;
     auto list = reply.array("compression");
-    for (const std::string_view name : common) list.append(name);
+    for (const std::string_view name : common)
+        list.append(name);
 }
 
-void append_hosts(std::string_view name, const std::vector<HostAndPort>& hosts,
+void append_hosts(std::string_view name,
+                  const std::vector<HostAndPort>& hosts,
                   bson::Builder& reply) {
     auto list = reply.array(name);
-    for (const HostAndPort& host : hosts) list.append(host.to_string());
+    for (const HostAndPort& host : hosts)
+        list.append(host.to_string());
 }
 
 bson::ObjectId election_id(Term term) {
@@ -82,10 +85,12 @@ void append_set_member(const consensus::TopologyView& topology,
     if (topology.hidden) reply.append("hidden", true);
     if (!topology.build_indexes) reply.append("buildIndexes", false);
     if (topology.secondary_delay > Duration::zero())
-        reply.append_integer("secondaryDelaySecs", to_milliseconds(topology.secondary_delay) / 1000);
+        reply.append_integer("secondaryDelaySecs",
+                             to_milliseconds(topology.secondary_delay) / 1000);
     if (!topology.tags.empty()) {
         bson::Builder tags = reply.object("tags");
-        for (const auto& [key, value] : topology.tags) tags.append(key, value);
+        for (const auto& [key, value] : topology.tags)
+            tags.append(key, value);
     }
     if (topology.me) reply.append("me", topology.me->to_string());
     if (topology.election_term) reply.append("electionId", election_id(*topology.election_term));
@@ -229,13 +234,23 @@ async::Task<Status> hello_on_router(Router& router, Invocation& invocation) {
 
 }  // namespace
 
-const Command hello_command = {"hello", flags::any_state | flags::quiet, hello_on_member,
-                               hello_on_router, Counted::command,
+const Command hello_command = {"hello",
+                               flags::any_state | flags::quiet,
+                               hello_on_member,
+                               hello_on_router,
+                               Counted::command,
                                "Tells what this process is and how it stands in its set."};
-const Command is_master_command = {"isMaster", flags::any_state | flags::quiet, hello_on_member,
-                                   hello_on_router, Counted::command, "The old name of hello."};
-const Command is_master_lower_command = {"ismaster", flags::any_state | flags::quiet,
-                                         hello_on_member, hello_on_router, Counted::command,
+const Command is_master_command = {"isMaster",
+                                   flags::any_state | flags::quiet,
+                                   hello_on_member,
+                                   hello_on_router,
+                                   Counted::command,
+                                   "The old name of hello."};
+const Command is_master_lower_command = {"ismaster",
+                                         flags::any_state | flags::quiet,
+                                         hello_on_member,
+                                         hello_on_router,
+                                         Counted::command,
                                          "The old name of hello."};
 
 }  // namespace tessera::commands

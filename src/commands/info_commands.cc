@@ -11,11 +11,10 @@
 #include <sstream>
 #include <thread>
 
+#include <openssl/crypto.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-#include <openssl/crypto.h>
 
 #include "base/log.h"
 #include "bson/validate.h"
@@ -25,7 +24,9 @@
 namespace tessera::commands {
 namespace {
 
-Status ping(Node&, Invocation&) { return {}; }
+Status ping(Node&, Invocation&) {
+    return {};
+}
 
 Status build_info(Node& node, Invocation& invocation) {
     bson::Builder& reply = invocation.reply;
@@ -36,7 +37,8 @@ Status build_info(Node& node, Invocation& invocation) {
     {
         auto parts = reply.array("versionArray");
         std::istringstream text{std::string(server_version)};
-        for (std::string part; std::getline(text, part, '.');) parts.append(std::stoi(part));
+        for (std::string part; std::getline(text, part, '.');)
+            parts.append(std::stoi(part));
         parts.append(0);
     }
     reply.object("openssl").append("running", OpenSSL_version(OPENSSL_VERSION));
@@ -94,7 +96,8 @@ Status host_info(Node& node, Invocation& invocation) {
 Status get_cmd_line_opts(Node& node, Invocation& invocation) {
     {
         auto argv = invocation.reply.array("argv");
-        for (const std::string& argument : node.process.argv) argv.append(argument);
+        for (const std::string& argument : node.process.argv)
+            argv.append(argument);
     }
     invocation.reply.append("parsed", node.process.parsed_options);
     return {};
@@ -104,9 +107,8 @@ Status get_parameter(Node& node, Invocation& invocation) {
     const Request& request = invocation.request;
     const bson::Value first = request.body.front().value;
     bson::Builder& reply = invocation.reply;
-    const bool wants_all =
-        (first.is_string() && first.as_string() == "*") ||
-        (first.is_object() && first.as_view()["allParameters"].is_truthy());
+    const bool wants_all = (first.is_string() && first.as_string() == "*") ||
+                           (first.is_object() && first.as_view()["allParameters"].is_truthy());
     if (wants_all) {
         node.parameters.append_all(reply);
         return {};
@@ -117,8 +119,7 @@ Status get_parameter(Node& node, Invocation& invocation) {
         if (std::exchange(is_first, false) || field.name.starts_with('$')) continue;
         has_found |= node.parameters.append(field.name, reply);
     }
-    if (!has_found)
-        return Error(ErrorCode::invalid_options, "no option found to get");
+    if (!has_found) return Error(ErrorCode::invalid_options, "no option found to get");
     return {};
 }
 
@@ -127,19 +128,18 @@ Status set_parameter(Node& node, Invocation& invocation) {
     bool is_first = true;
     bool has_set = false;
     for (const bson::Element& field : request.body) {
-        if (std::exchange(is_first, false) || field.name.starts_with('$') ||
-            field.name == "lsid" || field.name == "comment" || field.name == "maxTimeMS" ||
-            field.name == "writeConcern" || field.name == "readConcern" ||
-            field.name == "apiVersion")
+        if (std::exchange(is_first, false) || field.name.starts_with('$') || field.name == "lsid" ||
+            field.name == "comment" || field.name == "maxTimeMS" || field.name == "writeConcern" ||
+            field.name == "readConcern" || field.name == "apiVersion")
             continue;
         bson::Builder ignored;  // Only the first parameter's old value is reported.
-        TRY_OK(node.parameters.set(field.name, field.value,
-                                   has_set ? ignored : invocation.reply));
+        TRY_OK(node.parameters.set(field.name, field.value, has_set ? ignored : invocation.reply));
         has_set = true;
     }
     if (!has_set)
-        return Error(ErrorCode::invalid_options, "no option found to set, use help:true to see "
-                                                 "options ");
+        return Error(ErrorCode::invalid_options,
+                     "no option found to set, use help:true to see "
+                     "options ");
     return {};
 }
 
@@ -160,7 +160,8 @@ Status get_log(Node&, Invocation& invocation) {
     const auto lines = is_global ? log::recent_lines() : log::startup_warnings();
     append_count(reply, "totalLinesWritten", static_cast<std::int64_t>(lines.size()));
     auto list = reply.array("log");
-    for (const std::string& line : lines) list.append(line);
+    for (const std::string& line : lines)
+        list.append(line);
     return {};
 }
 
@@ -182,11 +183,11 @@ template <bool is_router>
 Status list_commands(Node& node, Invocation& invocation) {
     bson::Builder list = invocation.reply.object("commands");
     for (const Command* command : all_commands()) {
-        const bool is_here = is_router ? command->on_router != nullptr
-                                       : command->on_member != nullptr;
-        const bool is_hidden = (command->flags & (flags::hidden | flags::internal)) != 0 ||
-                               ((command->flags & flags::test_only) != 0 &&
-                                !node.parameters.enable_test_commands);
+        const bool is_here =
+            is_router ? command->on_router != nullptr : command->on_member != nullptr;
+        const bool is_hidden =
+            (command->flags & (flags::hidden | flags::internal)) != 0 ||
+            ((command->flags & flags::test_only) != 0 && !node.parameters.enable_test_commands);
         if (!is_here || is_hidden) continue;
         bson::Builder entry = list.object(command->name);
         entry.append("help", command->help).append("requiresAuth", false);
@@ -223,7 +224,8 @@ Status shutdown(Node& node, Invocation& invocation) {
 async::Task<Status> shutdown_member(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
     CO_TRY(const bool force, bool_argument(request.body, "force", false, "shutdown"));
-    CO_TRY(const std::int64_t seconds, integer_argument(request.body, "timeoutSecs", 15, "shutdown"));
+    CO_TRY(const std::int64_t seconds,
+           integer_argument(request.body, "timeoutSecs", 15, "shutdown"));
     if (member.replication->is_writable_primary() && member.replication->is_replica_set()) {
         consensus::StepDownRequest step_down;
         step_down.period = std::chrono::seconds(seconds + 60);
@@ -251,25 +253,54 @@ const std::array<Command, 14> info_commands = {{
     {"buildInfo", always, ON_BOTH(build_info), Counted::command, "Version and build."},
     {"buildinfo", always | flags::hidden, ON_BOTH(build_info), Counted::command, "buildInfo"},
     {"hostInfo", always, ON_BOTH(host_info), Counted::command, "The machine."},
-    {"getCmdLineOpts", always | flags::admin_only, ON_BOTH(get_cmd_line_opts), Counted::command,
+    {"getCmdLineOpts",
+     always | flags::admin_only,
+     ON_BOTH(get_cmd_line_opts),
+     Counted::command,
      "The command line and the configuration file."},
-    {"getParameter", always | flags::admin_only, ON_BOTH(get_parameter), Counted::command,
+    {"getParameter",
+     always | flags::admin_only,
+     ON_BOTH(get_parameter),
+     Counted::command,
      "Reads server parameters."},
-    {"setParameter", always | flags::admin_only, ON_BOTH(set_parameter), Counted::command,
+    {"setParameter",
+     always | flags::admin_only,
+     ON_BOTH(set_parameter),
+     Counted::command,
      "Sets a server parameter."},
-    {"getLog", always | flags::admin_only, ON_BOTH(get_log), Counted::command,
+    {"getLog",
+     always | flags::admin_only,
+     ON_BOTH(get_log),
+     Counted::command,
      "The last lines of the log."},
     {"whatsmyuri", always, ON_BOTH(whats_my_uri), Counted::command, "The client's address."},
-    {"connectionStatus", always, ON_BOTH(connection_status), Counted::command,
+    {"connectionStatus",
+     always,
+     ON_BOTH(connection_status),
+     Counted::command,
      "Who is authenticated."},
-    {"listCommands", always, on_any_member<list_commands<false>>,
-     router_adapter<list_commands<true>>, Counted::command, "The commands there are."},
-    {"configureFailPoint", always | flags::admin_only | flags::test_only,
-     ON_BOTH(configure_fail_point), Counted::command, "Makes commands fail, for tests."},
-    {"killOp", always | flags::admin_only, ON_BOTH(kill_op), Counted::command,
+    {"listCommands",
+     always,
+     on_any_member<list_commands<false>>,
+     router_adapter<list_commands<true>>,
+     Counted::command,
+     "The commands there are."},
+    {"configureFailPoint",
+     always | flags::admin_only | flags::test_only,
+     ON_BOTH(configure_fail_point),
+     Counted::command,
+     "Makes commands fail, for tests."},
+    {"killOp",
+     always | flags::admin_only,
+     ON_BOTH(kill_op),
+     Counted::command,
      "Stops a running operation."},
-    {"shutdown", always | flags::admin_only, shutdown_member, router_adapter<shutdown>,
-     Counted::command, "Stops the process in order."},
+    {"shutdown",
+     always | flags::admin_only,
+     shutdown_member,
+     router_adapter<shutdown>,
+     Counted::command,
+     "Stops the process in order."},
 }};
 #undef ON_BOTH
 

@@ -24,8 +24,10 @@ Result<ResolvedNamespace> resolve_view(Member& member, const Namespace& ns);
 
 class MemberPipelineServices : public query::PipelineServices {
 public:
-    MemberPipelineServices(Member& member, std::shared_ptr<Operation> operation,
-                           query::ExpressionContext expressions, Timestamp read_at)
+    MemberPipelineServices(Member& member,
+                           std::shared_ptr<Operation> operation,
+                           query::ExpressionContext expressions,
+                           Timestamp read_at)
         : member_(member),
           operation_(std::move(operation)),
           expressions_(std::move(expressions)),
@@ -54,9 +56,9 @@ public:
                                                            Status& status);
     /// The operation whose interruption stops the pipeline; a getMore brings its own.
     void set_operation(std::shared_ptr<Operation> operation) { operation_ = std::move(operation); }
-    /// The command came through a router, which knows where every collection it read the pipeline of
-    /// lives, but not what a view brings in: reading what is sharded then fails with StaleConfig, and
-    /// the router does it itself.
+    /// The command came through a router, which knows where every collection it read the pipeline
+    /// of lives, but not what a view brings in: reading what is sharded then fails with
+    /// StaleConfig, and the router does it itself.
     void set_from_router(bool is_from_router) { is_from_router_ = is_from_router; }
     /// The newest position written by $out and $merge; null when they wrote nothing.
     OpTime last_write() const { return last_write_; }

@@ -7,8 +7,8 @@ void Metrics::note(const Namespace& ns, TopEntry::Kind kind, bool is_write, Dura
     const std::lock_guard lock(mutex_);
     if (top_.size() >= namespaces_max && !top_.contains(ns.to_string())) return;
     TopEntry& entry = top_[ns.to_string()];
-    for (const auto each : {TopEntry::total, kind, is_write ? TopEntry::write_lock
-                                                            : TopEntry::read_lock}) {
+    for (const auto each :
+         {TopEntry::total, kind, is_write ? TopEntry::write_lock : TopEntry::read_lock}) {
         entry.microseconds[each] += to_microseconds(taken);
         ++entry.counts[each];
     }
@@ -20,9 +20,15 @@ void Metrics::forget(const Namespace& ns) {
 }
 
 void Metrics::append_top(bson::Builder& totals) const {
-    static constexpr std::array<std::string_view, TopEntry::kind_count> names = {
-        "total", "readLock", "writeLock", "queries", "getmore", "insert", "update", "remove",
-        "commands"};
+    static constexpr std::array<std::string_view, TopEntry::kind_count> names = {"total",
+                                                                                 "readLock",
+                                                                                 "writeLock",
+                                                                                 "queries",
+                                                                                 "getmore",
+                                                                                 "insert",
+                                                                                 "update",
+                                                                                 "remove",
+                                                                                 "commands"};
     totals.append("note", "all times in microseconds");
     const std::lock_guard lock(mutex_);
     for (const auto& [ns, entry] : top_) {
@@ -38,7 +44,8 @@ void Metrics::append_top(bson::Builder& totals) const {
 void Metrics::note_command(std::string_view name, bool failed) {
     const std::lock_guard lock(mutex_);
     auto found = commands_.find(name);
-    if (found == commands_.end()) found = commands_.emplace(std::string(name), CommandCount()).first;
+    if (found == commands_.end())
+        found = commands_.emplace(std::string(name), CommandCount()).first;
     ++found->second.total;
     if (failed) ++found->second.failed;
 }

@@ -29,7 +29,7 @@ struct HelloStream {
 /// What is known of a client's connection; shared by its connection and its running operations.
 struct ClientInfo {
     std::int64_t connection_id = 0;
-    std::string remote;                 // "127.0.0.1:34234"
+    std::string remote;  // "127.0.0.1:34234"
     HostAndPort remote_host;
     std::atomic<bool> speaks_hello{false};
     std::atomic<bool> is_internal{false};  // Another member or router of the cluster.
@@ -48,7 +48,10 @@ private:
 
 class Operation : public std::enable_shared_from_this<Operation> {
 public:
-    Operation(std::int64_t its_id, std::shared_ptr<ClientInfo> its_client, Instant now, WallTime wall)
+    Operation(std::int64_t its_id,
+              std::shared_ptr<ClientInfo> its_client,
+              Instant now,
+              WallTime wall)
         : id(its_id), client(std::move(its_client)), started(now), started_wall(wall) {}
 
     const std::int64_t id;
@@ -56,8 +59,8 @@ public:
     const Instant started;
     const WallTime started_wall;
     async::Cancellation cancellation;
-    Instant deadline = Instant::max();         // By maxTimeMS.
-    Instant await_deadline = Instant::max();   // How long an awaitData getMore waits for data.
+    Instant deadline = Instant::max();        // By maxTimeMS.
+    Instant await_deadline = Instant::max();  // How long an awaitData getMore waits for data.
 
     /// Marks it killed, with the code it will fail with, and cancels what it waits for.
     void kill(ErrorCode code);
@@ -70,18 +73,18 @@ public:
     struct Description {
         std::string command_name;
         std::string ns;
-        std::string kind = "command";          // "query", "insert", "update", "remove", "getmore".
+        std::string kind = "command";  // "query", "insert", "update", "remove", "getmore".
         bson::Document command;
         bson::Document lsid;
         std::string plan_summary;
         bool is_write = false;
-        bool is_hidden = false;                // Waiting hellos and the like.
+        bool is_hidden = false;  // Waiting hellos and the like.
     };
 
 private:
     friend class OperationRegistry;
     std::atomic<std::int32_t> kill_code_{0};
-    Description description_;                  // Guarded by the registry's mutex.
+    Description description_;  // Guarded by the registry's mutex.
 };
 
 /// All operations in progress. Thread-safe.
@@ -98,8 +101,9 @@ public:
     /// Returns whether there was such an operation.
     bool kill(std::int64_t id, ErrorCode code);
     /// Kills every operation for which `choose` is true; at step-down: the writes.
-    void kill_all(ErrorCode code,
-                  const std::function<bool(const Operation&, const Operation::Description&)>& choose);
+    void kill_all(
+        ErrorCode code,
+        const std::function<bool(const Operation&, const Operation::Description&)>& choose);
     /// Calls `visit` for each, under the lock: it must be quick.
     void for_each(
         const std::function<void(const Operation&, const Operation::Description&)>& visit) const;

@@ -19,7 +19,8 @@ struct Placement {
     std::shared_ptr<const query::OwnershipFilter> filter;
     /// Empty: not sharded.
     bson::Document shard_key;
-    /// Held while the request runs: a migration's critical section waits for writes that began before.
+    /// Held while the request runs: a migration's critical section waits for writes that began
+    /// before.
     std::shared_ptr<void> in_use;
 };
 
@@ -35,12 +36,16 @@ public:
     /// `ns` has ended, so that a router that tries again finds this shard wiser.
     virtual async::Task<void> recover(Namespace ns, Error error, Instant deadline) = 0;
     /// Called with every committed insert, update and delete of a document, for migrations.
-    virtual void on_write(const Namespace& ns, bson::View document_key, bson::View document,
+    virtual void on_write(const Namespace& ns,
+                          bson::View document_key,
+                          bson::View document,
                           bool is_delete) = 0;
 };
 
 /// The gate's answer, or the empty placement on a member without one.
-Result<Placement> check_placement(Member& member, const Request& request, const Namespace& ns,
+Result<Placement> check_placement(Member& member,
+                                  const Request& request,
+                                  const Namespace& ns,
                                   bool is_write);
 
 }  // namespace tessera::commands

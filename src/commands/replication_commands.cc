@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Replica set commands: those of operators (replSetInitiate, replSetReconfig, ...) and those members
-// send each other. Thin: replication decides, this file parses and renders.
+// Replica set commands: those of operators (replSetInitiate, replSetReconfig, ...) and those
+// members send each other. Thin: replication decides, this file parses and renders.
 #include "commands/replication_commands.h"
 
 #include "commands/router.h"
@@ -39,8 +39,8 @@ async::Task<Status> reconfig(Member& member, Invocation& invocation) {
         co_return Error(ErrorCode::bad_value, "no configuration specified");
     Instant deadline = invocation.operation->deadline;
     CO_TRY(const bson::Document fields,
-           co_await member.replication->reconfig(first_as_document(request),
-                                                 request.body["force"].is_truthy(), deadline));
+           co_await member.replication->reconfig(
+               first_as_document(request), request.body["force"].is_truthy(), deadline));
     invocation.reply.append_all(fields);
     co_return Status();
 }
@@ -68,7 +68,9 @@ async::Task<Status> step_down(Member& member, Invocation& invocation) {
     const std::int64_t seconds = first.is_number() ? first.to_int64() : 60;
     step_down.force = request.body["force"].is_truthy();
     CO_TRY(const std::int64_t catch_up,
-           integer_argument(request.body, "secondaryCatchUpPeriodSecs", step_down.force ? 0 : 10,
+           integer_argument(request.body,
+                            "secondaryCatchUpPeriodSecs",
+                            step_down.force ? 0 : 10,
                             "replSetStepDown"));
     if (seconds < 0)
         co_return Error(ErrorCode::bad_value, "stepdown period must be a positive integer");
@@ -145,9 +147,9 @@ async::Task<Status> request_votes(Member& member, Invocation& invocation) {
 
 async::Task<Status> update_position(Member& member, Invocation& invocation) {
     CO_TRY_OK(require_set(member));
-    CO_TRY(const bson::Document fields,
-           co_await member.replication->on_update_position(
-               bson::Document(invocation.request.body)));
+    CO_TRY(
+        const bson::Document fields,
+        co_await member.replication->on_update_position(bson::Document(invocation.request.body)));
     invocation.reply.append_all(fields);
     co_return Status();
 }
@@ -168,8 +170,10 @@ Status default_rw_concern(Member& member, Invocation& invocation) {
     const auto concern = member.replication->default_write_concern();
     {
         bson::Builder object = reply.object("defaultWriteConcern");
-        if (const auto* number = std::get_if<int>(&concern.concern.w)) object.append("w", *number);
-        else object.append("w", std::get<std::string>(concern.concern.w));
+        if (const auto* number = std::get_if<int>(&concern.concern.w))
+            object.append("w", *number);
+        else
+            object.append("w", std::get<std::string>(concern.concern.w));
         object.append("wtimeout", 0);
     }
     reply.append("defaultWriteConcernSource", "implicit");
@@ -191,8 +195,7 @@ Status default_rw_concern_on_router(Router& router, Invocation& invocation) {
 // As a mongos answers rs.status() and rs.conf().
 async::Task<Status> not_on_routers(Router&, Invocation& invocation) {
     co_return Error(ErrorCode::command_failed,
-                    std::string(invocation.request.name) +
-                        " is not supported through mongos");
+                    std::string(invocation.request.name) + " is not supported through mongos");
 }
 
 constexpr unsigned operators = flags::any_state | flags::admin_only;
@@ -202,33 +205,80 @@ constexpr unsigned between_members = flags::any_state | flags::internal | flags:
 
 const std::array<Command, 16> replication_commands = {{
     {"replSetInitiate", operators, initiate, nullptr, Counted::command, "Makes a replica set."},
-    {"replSetReconfig", operators, reconfig, nullptr, Counted::command,
+    {"replSetReconfig",
+     operators,
+     reconfig,
+     nullptr,
+     Counted::command,
      "Changes a replica set's configuration."},
-    {"replSetGetStatus", operators, get_status, not_on_routers, Counted::command,
+    {"replSetGetStatus",
+     operators,
+     get_status,
+     not_on_routers,
+     Counted::command,
      "The members' states."},
-    {"replSetGetConfig", operators, member_function<get_config>, not_on_routers,
-     Counted::command, "The set's configuration."},
-    {"replSetStepDown", operators, step_down, nullptr, Counted::command,
+    {"replSetGetConfig",
+     operators,
+     member_function<get_config>,
+     not_on_routers,
+     Counted::command,
+     "The set's configuration."},
+    {"replSetStepDown",
+     operators,
+     step_down,
+     nullptr,
+     Counted::command,
      "Makes a primary give up."},
     {"replSetStepUp", operators, step_up, nullptr, Counted::command, "Calls an election."},
-    {"replSetFreeze", operators, freeze, nullptr, Counted::command,
+    {"replSetFreeze",
+     operators,
+     freeze,
+     nullptr,
+     Counted::command,
      "Keeps a member from seeking election."},
-    {"replSetSyncFrom", operators, sync_from, nullptr, Counted::command,
+    {"replSetSyncFrom",
+     operators,
+     sync_from,
+     nullptr,
+     Counted::command,
      "Chooses where a member copies from."},
-    {"replSetMaintenance", operators, maintenance, nullptr, Counted::command,
+    {"replSetMaintenance",
+     operators,
+     maintenance,
+     nullptr,
+     Counted::command,
      "Takes a member out of service, or back."},
-    {"replSetGetRBID", operators, member_function<get_rollback_id>, nullptr, Counted::command,
+    {"replSetGetRBID",
+     operators,
+     member_function<get_rollback_id>,
+     nullptr,
+     Counted::command,
      "How often the member rolled back."},
-    {"_isSelf", flags::any_state | flags::quiet, member_function<is_self>, nullptr,
-     Counted::command, "Internal."},
+    {"_isSelf",
+     flags::any_state | flags::quiet,
+     member_function<is_self>,
+     nullptr,
+     Counted::command,
+     "Internal."},
     {"replSetHeartbeat", between_members, heartbeat, nullptr, Counted::command, "Internal."},
     {"replSetRequestVotes", between_members, request_votes, nullptr, Counted::command, "Internal."},
-    {"replSetUpdatePosition", between_members, update_position, nullptr, Counted::command,
+    {"replSetUpdatePosition",
+     between_members,
+     update_position,
+     nullptr,
+     Counted::command,
      "Internal."},
-    {"appendOplogNote", flags::writes | flags::admin_only, member_function<append_oplog_note>,
-     nullptr, Counted::command, "Writes a no-op entry into the oplog."},
-    {"getDefaultRWConcern", operators, member_function<default_rw_concern>,
-     router_function<default_rw_concern_on_router>, Counted::command,
+    {"appendOplogNote",
+     flags::writes | flags::admin_only,
+     member_function<append_oplog_note>,
+     nullptr,
+     Counted::command,
+     "Writes a no-op entry into the oplog."},
+    {"getDefaultRWConcern",
+     operators,
+     member_function<default_rw_concern>,
+     router_function<default_rw_concern_on_router>,
+     Counted::command,
      "The default read and write concern."},
 }};
 

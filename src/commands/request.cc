@@ -10,7 +10,9 @@
 namespace tessera::commands {
 namespace {
 
-std::string text(std::string_view view) { return std::string(view); }
+std::string text(std::string_view view) {
+    return std::string(view);
+}
 
 Error wrong_type(std::string_view structure,
                  std::string_view field,
@@ -20,13 +22,11 @@ Error wrong_type(std::string_view structure,
                  "BSON field '" + text(structure) + (structure.empty() ? "" : ".") + text(field) +
                      "' is the wrong type '" + text(type_name(found)) + "', expected type" +
                      (expected.find(',') == std::string_view::npos ? " '" : "s '[") +
-                     text(expected) +
-                     (expected.find(',') == std::string_view::npos ? "'" : "]'"));
+                     text(expected) + (expected.find(',') == std::string_view::npos ? "'" : "]'"));
 }
 
 Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid) {
-    if (!lsid.is_object())
-        return wrong_type("OperationSessionInfo", "lsid", lsid.type(), "object");
+    if (!lsid.is_object()) return wrong_type("OperationSessionInfo", "lsid", lsid.type(), "object");
     SessionArguments session;
     const bson::Value id = lsid.as_view()["id"];
     if (id.is_missing())
@@ -50,8 +50,7 @@ Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid)
     }
     if (const bson::Value autocommit = body["autocommit"]; !autocommit.is_missing()) {
         if (!autocommit.is_boolean() || autocommit.as_bool())
-            return Error(ErrorCode::invalid_options,
-                         "Specifying autocommit=true is not allowed.");
+            return Error(ErrorCode::invalid_options, "Specifying autocommit=true is not allowed.");
         if (!session.txn_number)
             return Error(ErrorCode::invalid_options,
                          "'autocommit' field requires a transaction number to also be specified");
@@ -66,13 +65,11 @@ Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid)
 
 Status parse_concerns(bson::View body, Request& request) {
     if (const bson::Value concern = body["writeConcern"]; !concern.is_missing()) {
-        if (!concern.is_object())
-            return wrong_type("", "writeConcern", concern.type(), "object");
+        if (!concern.is_object()) return wrong_type("", "writeConcern", concern.type(), "object");
         TRY(request.write_concern, replication::WriteConcern::parse(concern.as_view()));
     }
     if (const bson::Value concern = body["readConcern"]; !concern.is_missing()) {
-        if (!concern.is_object())
-            return wrong_type("", "readConcern", concern.type(), "object");
+        if (!concern.is_object()) return wrong_type("", "readConcern", concern.type(), "object");
         TRY(request.read_concern, replication::ReadConcern::parse(concern.as_view()));
     }
     if (const bson::Value preference = body["$readPreference"]; preference.is_object()) {
@@ -104,14 +101,18 @@ Status parse_time_max(bson::View body, Request& request) {
 Result<ReadPreference> ReadPreference::parse(bson::View document) {
     ReadPreference result;
     const bson::Value mode = document["mode"];
-    if (!mode.is_string())
-        return Error(ErrorCode::failed_to_parse, "$readPreference has no mode");
+    if (!mode.is_string()) return Error(ErrorCode::failed_to_parse, "$readPreference has no mode");
     const std::string_view name = mode.as_string();
-    if (name == "primary") result.mode = Mode::primary;
-    else if (name == "primaryPreferred") result.mode = Mode::primary_preferred;
-    else if (name == "secondary") result.mode = Mode::secondary;
-    else if (name == "secondaryPreferred") result.mode = Mode::secondary_preferred;
-    else if (name == "nearest") result.mode = Mode::nearest;
+    if (name == "primary")
+        result.mode = Mode::primary;
+    else if (name == "primaryPreferred")
+        result.mode = Mode::primary_preferred;
+    else if (name == "secondary")
+        result.mode = Mode::secondary;
+    else if (name == "secondaryPreferred")
+        result.mode = Mode::secondary_preferred;
+    else if (name == "nearest")
+        result.mode = Mode::nearest;
     else
         return Error(ErrorCode::failed_to_parse,
                      "Could not parse $readPreference mode '" + text(name) + "'");
@@ -119,7 +120,8 @@ Result<ReadPreference> ReadPreference::parse(bson::View document) {
         for (const bson::Element& each : tags.as_view())
             if (each.value.is_object()) result.tag_sets.push_back(each.value.as_view());
     if (const bson::Value staleness = document["maxStalenessSeconds"]; staleness.is_number())
-        result.staleness_max = std::chrono::seconds(std::max<std::int64_t>(staleness.to_int64(), 0));
+        result.staleness_max =
+            std::chrono::seconds(std::max<std::int64_t>(staleness.to_int64(), 0));
     return result;
 }
 
@@ -183,8 +185,8 @@ Result<std::vector<bson::View>> Request::documents(std::string_view argument) co
     std::vector<bson::View> result;
     for (const bson::Element& each : value.as_view()) {
         if (!each.value.is_object())
-            return wrong_type(name, text(argument) + "." + text(each.name), each.value.type(),
-                              "object");
+            return wrong_type(
+                name, text(argument) + "." + text(each.name), each.value.type(), "object");
         result.push_back(each.value.as_view());
     }
     return result;
@@ -198,9 +200,9 @@ Status Request::check_known_fields(std::string_view struct_name,
         if (is_name || wire::is_generic_argument(field.name) ||
             std::find(known.begin(), known.end(), field.name) != known.end())
             continue;
-        return Error(ErrorCode::idl_unknown_field, "BSON field '" + text(struct_name) + "." +
-                                                       text(field.name) +
-                                                       "' is an unknown field.");
+        return Error(
+            ErrorCode::idl_unknown_field,
+            "BSON field '" + text(struct_name) + "." + text(field.name) + "' is an unknown field.");
     }
     return {};
 }
@@ -222,9 +224,9 @@ Result<std::int64_t> count_argument(bson::View body,
                                     std::string_view struct_name) {
     TRY(const std::int64_t value, integer_argument(body, name, otherwise, struct_name));
     if (value < 0 && value != otherwise)
-        return Error(location(51024), "BSON field '" + text(name) +
-                                          "' value must be >= 0, actual value '" +
-                                          std::to_string(value) + "'");
+        return Error(location(51024),
+                     "BSON field '" + text(name) + "' value must be >= 0, actual value '" +
+                         std::to_string(value) + "'");
     return value;
 }
 

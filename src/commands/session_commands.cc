@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Logical sessions as clients manage them: startSession, refreshSessions, endSessions, killSessions,
-// killAllSessions. Ending one closes its cursors; retry history outlives it in config.transactions.
+// Logical sessions as clients manage them: startSession, refreshSessions, endSessions,
+// killSessions, killAllSessions. Ending one closes its cursors; retry history outlives it in
+// config.transactions.
 #include "commands/session_commands.h"
 
 #include "commands/router.h"
@@ -53,7 +54,8 @@ async::Task<Status> refresh_sessions(Role&, Invocation& invocation) {
 template <class Role>
 async::Task<Status> end_sessions(Role& node, Invocation& invocation) {
     CO_TRY(const auto sessions, parse_sessions(invocation.request));
-    for (const auto& session : sessions) node.cursors.kill_session(session);
+    for (const auto& session : sessions)
+        node.cursors.kill_session(session);
     co_return Status();
 }
 
@@ -66,8 +68,7 @@ async::Task<Status> kill_sessions(Role& node, Invocation& invocation) {
         ids.push_back(session.to_bson());
     }
     node.operations.kill_all(
-        ErrorCode::interrupted,
-        [&](const Operation&, const Operation::Description& description) {
+        ErrorCode::interrupted, [&](const Operation&, const Operation::Description& description) {
             for (const bson::Document& id : ids)
                 if (description.lsid.view()["id"].bytes() == id.view()["id"].bytes() &&
                     description.command_name != "killSessions")
@@ -80,28 +81,47 @@ async::Task<Status> kill_sessions(Role& node, Invocation& invocation) {
 template <class Role>
 async::Task<Status> kill_all_sessions(Role& node, Invocation&) {
     node.cursors.kill_all();
-    node.operations.kill_all(ErrorCode::interrupted,
-                             [](const Operation&, const Operation::Description& description) {
-                                 return !description.lsid.is_empty() &&
-                                        description.command_name.find("illAllSessions") ==
-                                            std::string::npos;
-                             });
+    node.operations.kill_all(
+        ErrorCode::interrupted, [](const Operation&, const Operation::Description& description) {
+            return !description.lsid.is_empty() &&
+                   description.command_name.find("illAllSessions") == std::string::npos;
+        });
     co_return Status();
 }
 
 }  // namespace
 
 const std::array<Command, 5> session_commands = {{
-    {"startSession", flags::any_state, start_session<Member>, start_session<Router>,
-     Counted::command, "Makes a session."},
-    {"refreshSessions", flags::any_state, refresh_sessions<Member>, refresh_sessions<Router>,
-     Counted::command, "Keeps sessions from expiring."},
-    {"endSessions", flags::any_state, end_sessions<Member>, end_sessions<Router>,
-     Counted::command, "Ends sessions and closes their cursors."},
-    {"killSessions", flags::any_state, kill_sessions<Member>, kill_sessions<Router>,
-     Counted::command, "Ends sessions and stops what they run."},
-    {"killAllSessions", flags::any_state, kill_all_sessions<Member>, kill_all_sessions<Router>,
-     Counted::command, "Ends all sessions."},
+    {"startSession",
+     flags::any_state,
+     start_session<Member>,
+     start_session<Router>,
+     Counted::command,
+     "Makes a session."},
+    {"refreshSessions",
+     flags::any_state,
+     refresh_sessions<Member>,
+     refresh_sessions<Router>,
+     Counted::command,
+     "Keeps sessions from expiring."},
+    {"endSessions",
+     flags::any_state,
+     end_sessions<Member>,
+     end_sessions<Router>,
+     Counted::command,
+     "Ends sessions and closes their cursors."},
+    {"killSessions",
+     flags::any_state,
+     kill_sessions<Member>,
+     kill_sessions<Router>,
+     Counted::command,
+     "Ends sessions and stops what they run."},
+    {"killAllSessions",
+     flags::any_state,
+     kill_all_sessions<Member>,
+     kill_all_sessions<Router>,
+     Counted::command,
+     "Ends all sessions."},
 }};
 
 }  // namespace tessera::commands

@@ -2,9 +2,9 @@
 //
 // One update or delete statement on a member, the machinery of update, delete and findAndModify.
 //
-// Candidates are found by a read of their own; each is then fetched again, matched again and written
-// in a write unit of its own, so that a long multi-update holds nothing for long and a document that
-// changed in between is judged as it is.
+// Candidates are found by a read of their own; each is then fetched again, matched again and
+// written in a write unit of its own, so that a long multi-update holds nothing for long and a
+// document that changed in between is judged as it is.
 #pragma once
 
 #include <cstdint>
@@ -22,17 +22,17 @@ namespace tessera::commands {
 /// A statement as a client wrote it.
 struct StatementSpec {
     bson::View query;
-    bson::Value update;            // Missing: a delete.
+    bson::Value update;  // Missing: a delete.
     bson::Value array_filters;
-    bson::Value constants;         // "c", for pipelines.
-    bson::View sort;               // updateOne (8.0) and findAndModify.
+    bson::Value constants;  // "c", for pipelines.
+    bson::View sort;        // updateOne (8.0) and findAndModify.
     query::Hint hint;
     bson::View let;
     bool is_multi = false;
     bool is_upsert = false;
-    std::size_t index = 0;         // Within the command.
-    bool keeps_image = false;      // findAndModify: remember pre- or post-image for retries,
-    bool wants_post_image = false; // and which of them to return.
+    std::size_t index = 0;          // Within the command.
+    bool keeps_image = false;       // findAndModify: remember pre- or post-image for retries,
+    bool wants_post_image = false;  // and which of them to return.
 };
 
 /// What it did.

@@ -3,8 +3,8 @@
 // update and delete: each statement through Statement, the answers gathered as for insert.
 #include <algorithm>
 
-#include "commands/support.h"
 #include "commands/statement.h"
+#include "commands/support.h"
 #include "commands/write_commands.h"
 #include "commands/write_on_router.h"
 
@@ -14,21 +14,33 @@ namespace {
 constexpr std::string_view update_statement = "update.updates";
 constexpr std::string_view delete_statement = "delete.deletes";
 
-Status check_statement_fields(bson::View statement, std::string_view struct_name,
+Status check_statement_fields(bson::View statement,
+                              std::string_view struct_name,
                               std::initializer_list<std::string_view> known) {
     for (const bson::Element& field : statement)
         if (std::find(known.begin(), known.end(), field.name) == known.end())
             return Error(ErrorCode::idl_unknown_field,
-                         "BSON field '" + std::string(struct_name) + "." +
-                             std::string(field.name) + "' is an unknown field.");
+                         "BSON field '" + std::string(struct_name) + "." + std::string(field.name) +
+                             "' is an unknown field.");
     return {};
 }
 
 Result<StatementSpec> parse_update(bson::View statement, std::size_t index) {
-    TRY_OK(check_statement_fields(statement, update_statement,
-                                  {"q", "u", "c", "multi", "upsert", "collation", "arrayFilters",
-                                   "hint", "sort", "upsertSupplied", "sampleId",
-                                   "includeQueryStatsMetrics", "allowShardKeyUpdatesWithoutFullShardKeyInQuery"}));
+    TRY_OK(check_statement_fields(statement,
+                                  update_statement,
+                                  {"q",
+                                   "u",
+                                   "c",
+                                   "multi",
+                                   "upsert",
+                                   "collation",
+                                   "arrayFilters",
+                                   "hint",
+                                   "sort",
+                                   "upsertSupplied",
+                                   "sampleId",
+                                   "includeQueryStatsMetrics",
+                                   "allowShardKeyUpdatesWithoutFullShardKeyInQuery"}));
     StatementSpec spec;
     spec.index = index;
     TRY(spec.query, required_object(statement, "q", update_statement));
@@ -52,8 +64,8 @@ Result<StatementSpec> parse_update(bson::View statement, std::size_t index) {
 }
 
 Result<StatementSpec> parse_delete(bson::View statement, std::size_t index) {
-    TRY_OK(check_statement_fields(statement, delete_statement,
-                                  {"q", "limit", "collation", "hint", "sampleId"}));
+    TRY_OK(check_statement_fields(
+        statement, delete_statement, {"q", "limit", "collation", "hint", "sampleId"}));
     StatementSpec spec;
     spec.index = index;
     TRY(spec.query, required_object(statement, "q", delete_statement));
@@ -78,8 +90,8 @@ struct Totals {
 };
 
 // What a statement executed before answered: one document; an upsert's _id from its entry.
-Status add_retried(WriteCommand& command, std::size_t index, OpTime at, bool is_update,
-                   Totals& totals) {
+Status add_retried(
+    WriteCommand& command, std::size_t index, OpTime at, bool is_update, Totals& totals) {
     TRY(const bson::Document bytes, command.member.sessions->entry_at(at));
     TRY(const auto entry, replication::ParsedEntry::parse(bytes));
     if (entry.kind == replication::OpKind::no_op) {
@@ -109,8 +121,8 @@ Status add_retried(WriteCommand& command, std::size_t index, OpTime at, bool is_
     return {};
 }
 
-async::Task<Status> run_statement(WriteCommand& command, bson::View given, std::size_t index,
-                                  bool is_update, Totals& totals) {
+async::Task<Status> run_statement(
+    WriteCommand& command, bson::View given, std::size_t index, bool is_update, Totals& totals) {
     CO_TRY(const auto executed, command.executed(index));
     if (executed) co_return add_retried(command, index, *executed, is_update, totals);
     CO_TRY(const StatementSpec spec,
@@ -130,7 +142,9 @@ async::Task<Status> run_statement(WriteCommand& command, bson::View given, std::
     co_return Status();
 }
 
-void append_totals(const WriteCommand& command, const Totals& totals, bool is_update,
+void append_totals(const WriteCommand& command,
+                   const Totals& totals,
+                   bool is_update,
                    bson::Builder& reply) {
     totals.reply.append_head(reply);
     if (!totals.upserted.empty()) {
@@ -147,10 +161,16 @@ void append_totals(const WriteCommand& command, const Totals& totals, bool is_up
 
 async::Task<Status> run_statements(Member& member, Invocation& invocation, bool is_update) {
     const Request& request = invocation.request;
-    CO_TRY_OK(request.check_known_fields(
-        is_update ? "update" : "delete",
-        {is_update ? "updates" : "deletes", "ordered", "bypassDocumentValidation", "let", "stmtId",
-         "stmtIds", "encryptionInformation", "isTimeseriesNamespace", "bypassEmptyTsReplacement"}));
+    CO_TRY_OK(request.check_known_fields(is_update ? "update" : "delete",
+                                         {is_update ? "updates" : "deletes",
+                                          "ordered",
+                                          "bypassDocumentValidation",
+                                          "let",
+                                          "stmtId",
+                                          "stmtIds",
+                                          "encryptionInformation",
+                                          "isTimeseriesNamespace",
+                                          "bypassEmptyTsReplacement"}));
     CO_TRY(const auto statements, request.documents(is_update ? "updates" : "deletes"));
     CO_TRY(WriteCommand command, parse_write_command(member, invocation, statements.size()));
     Totals totals;
@@ -175,9 +195,17 @@ async::Task<Status> delete_on_member(Member& member, Invocation& invocation) {
 
 }  // namespace
 
-const Command update_command = {"update", flags::writes | flags::retryable, update_on_member,
-                                update_on_router, Counted::update, "Changes documents."};
-const Command delete_command = {"delete", flags::writes | flags::retryable, delete_on_member,
-                                delete_on_router, Counted::remove, "Removes documents."};
+const Command update_command = {"update",
+                                flags::writes | flags::retryable,
+                                update_on_member,
+                                update_on_router,
+                                Counted::update,
+                                "Changes documents."};
+const Command delete_command = {"delete",
+                                flags::writes | flags::retryable,
+                                delete_on_member,
+                                delete_on_router,
+                                Counted::remove,
+                                "Removes documents."};
 
 }  // namespace tessera::commands

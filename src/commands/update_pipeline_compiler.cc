@@ -26,7 +26,8 @@ private:
 Result<std::unique_ptr<query::DocumentTransform>> UpdatePipelines::compile(
     bson::View pipeline, const bson::Value&) const {
     TRY(auto parsed, query::UpdatePipeline::parse(pipeline.as_array_value(), context_));
-    return std::unique_ptr<query::DocumentTransform>(std::make_unique<Transform>(std::move(parsed)));
+    return std::unique_ptr<query::DocumentTransform>(
+        std::make_unique<Transform>(std::move(parsed)));
 }
 
 }  // namespace tessera::commands

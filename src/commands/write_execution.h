@@ -32,8 +32,8 @@ struct WriteCommand {
         return {invocation.session, false, placement.shard_key.view()};
     }
     Result<replication::WriteUnit> begin_unit() const {
-        return replication::WriteUnit::begin(*member.replication, *member.engine, member.clock,
-                                             origin());
+        return replication::WriteUnit::begin(
+            *member.replication, *member.engine, member.clock, origin());
     }
     /// The statement's id: its index, or what stmtId/stmtIds say.
     replication::StatementId statement_id(std::size_t index) const;
@@ -45,16 +45,18 @@ struct WriteCommand {
     }
 };
 
-/// Parses what all write commands have: the namespace, ordered, bypassDocumentValidation; checks the
-/// batch's size, the placement, and that the namespace is no view.
-Result<WriteCommand> parse_write_command(Member& member, Invocation& invocation,
+/// Parses what all write commands have: the namespace, ordered, bypassDocumentValidation; checks
+/// the batch's size, the placement, and that the namespace is no view.
+Result<WriteCommand> parse_write_command(Member& member,
+                                         Invocation& invocation,
                                          std::size_t statements);
 
 /// Creates the collection unless it is there. Fails on a view.
 Status ensure_collection(Member& member, Invocation& invocation, const Namespace& ns);
 
-/// Calls `attempt` (a coroutine function giving Task<Status>-like results) again while it fails with
-/// WriteConflict: at once a few times, then after growing pauses, until the operation is killed.
+/// Calls `attempt` (a coroutine function giving Task<Status>-like results) again while it fails
+/// with WriteConflict: at once a few times, then after growing pauses, until the operation is
+/// killed.
 class ConflictBackoff {
 public:
     explicit ConflictBackoff(Member& member, Operation& operation)
@@ -88,8 +90,11 @@ private:
 };
 
 /// Tells sharding of a committed write, for a migration that copies the collection.
-void notify_write(Member& member, const WriteCommand& command, bson::View key_source,
-                  bson::View document, bool is_delete);
+void notify_write(Member& member,
+                  const WriteCommand& command,
+                  bson::View key_source,
+                  bson::View document,
+                  bool is_delete);
 
 /// A statement that wrote nothing still answers for the newest entry there is: the client may have
 /// seen its effect already (a write concern then waits for that).

@@ -16,7 +16,9 @@ Error invalid(std::string reason) {
 Error incompatible(std::string reason) {
     return {ErrorCode::new_replica_set_configuration_incompatible, std::move(reason)};
 }
-Error bad(std::string reason) { return {ErrorCode::bad_value, std::move(reason)}; }
+Error bad(std::string reason) {
+    return {ErrorCode::bad_value, std::move(reason)};
+}
 
 std::string in_set(const ReplicaSetConfig& config) {
     return " for replica set " + config.set_name;
@@ -24,8 +26,8 @@ std::string in_set(const ReplicaSetConfig& config) {
 
 Status check_member(const MemberConfig& member) {
     const std::string field = "members[_id: " + std::to_string(member.id) + "]";
-    if (member.id < 0) return bad("_id field value of " + std::to_string(member.id) +
-                                  " is out of range.");
+    if (member.id < 0)
+        return bad("_id field value of " + std::to_string(member.id) + " is out of range.");
     if (member.host.is_empty()) return bad(field + " has an empty host");
     if (member.priority < 0 || member.priority > limits::priority_max)
         return bad("priority field value of " + field + " is out of range [0, 1000]");
@@ -63,7 +65,8 @@ Status check_settings(const ConfigSettings& settings) {
 }
 
 /// Whether enough distinct values of each tag exist among the members.
-Status check_mode(const ReplicaSetConfig& config, const std::string& name,
+Status check_mode(const ReplicaSetConfig& config,
+                  const std::string& name,
                   const WriteConcernMode& mode) {
     for (const auto& [tag, wanted] : mode) {
         if (wanted <= 0)
@@ -72,8 +75,8 @@ Status check_mode(const ReplicaSetConfig& config, const std::string& name,
         for (const auto& member : config.members)
             if (auto it = member.tags.find(tag); it != member.tags.end()) values.insert(it->second);
         if (values.empty())
-            return Error(ErrorCode::no_such_key, "No such tag '" + tag + "' in getLastErrorModes." +
-                                                     name);
+            return Error(ErrorCode::no_such_key,
+                         "No such tag '" + tag + "' in getLastErrorModes." + name);
         if (static_cast<int>(values.size()) < wanted)
             return Error(ErrorCode::unsatisfiable_write_concern,
                          "getLastErrorModes." + name + " asks for " + std::to_string(wanted) +
@@ -97,45 +100,53 @@ Status check_identities(const ReplicaSetConfig& config) {
         loopback += member.host.is_loopback() ? 1U : 0U;
     }
     if (loopback != 0 && loopback != config.members.size())
-        return bad("Either all host names in a replica set configuration must be localhost "
-                   "references, or none must be; found " +
-                   std::to_string(loopback) + " out of " + std::to_string(config.members.size()));
+        return bad(
+            "Either all host names in a replica set configuration must be localhost "
+            "references, or none must be; found " +
+            std::to_string(loopback) + " out of " + std::to_string(config.members.size()));
     return {};
 }
 
 Status check_configsvr(const ReplicaSetConfig& config) {
     for (const auto& member : config.members) {
-        if (member.arbiter_only) return bad("Arbiters are not allowed in replica set configurations"
-                                            " being used for config servers");
+        if (member.arbiter_only)
+            return bad(
+                "Arbiters are not allowed in replica set configurations"
+                " being used for config servers");
         if (!member.build_indexes)
-            return bad("Members in replica set configurations being used for config servers must "
-                       "build indexes");
+            return bad(
+                "Members in replica set configurations being used for config servers must "
+                "build indexes");
         if (member.secondary_delay != 0s)
-            return bad("Members in replica set configurations being used for config servers cannot "
-                       "have a non-zero secondaryDelaySecs");
+            return bad(
+                "Members in replica set configurations being used for config servers cannot "
+                "have a non-zero secondaryDelaySecs");
     }
     if (!config.write_concern_majority_journal_default)
-        return bad("writeConcernMajorityJournalDefault must be true in replica set configurations "
-                   "being used for config servers");
+        return bad(
+            "writeConcernMajorityJournalDefault must be true in replica set configurations "
+            "being used for config servers");
     return {};
 }
 
 Status check_member_kept(const MemberConfig& now, const ReplicaSetConfig& old_config) {
     if (const auto* old = old_config.find(now.host); old != nullptr && old->id != now.id)
-        return incompatible("New and old configurations both have members with host of " +
-                            now.host.to_string() + " but in the new configuration the _id field is " +
-                            std::to_string(now.id) + " and in the old configuration it is " +
-                            std::to_string(old->id) + in_set(old_config));
+        return incompatible(
+            "New and old configurations both have members with host of " + now.host.to_string() +
+            " but in the new configuration the _id field is " + std::to_string(now.id) +
+            " and in the old configuration it is " + std::to_string(old->id) + in_set(old_config));
     const auto* old = old_config.find(now.id);
     if (old == nullptr) return {};
     if (old->build_indexes != now.build_indexes)
-        return incompatible("New and old configurations differ in the setting of the buildIndexes "
-                            "field for member " + now.host.to_string() +
-                            "; to make this change, remove then re-add the member");
+        return incompatible(
+            "New and old configurations differ in the setting of the buildIndexes "
+            "field for member " +
+            now.host.to_string() + "; to make this change, remove then re-add the member");
     if (old->arbiter_only != now.arbiter_only)
-        return incompatible("New and old configurations differ in the setting of the arbiterOnly "
-                            "field for member " + now.host.to_string() +
-                            "; to make this change, remove then re-add the member");
+        return incompatible(
+            "New and old configurations differ in the setting of the arbiterOnly "
+            "field for member " +
+            now.host.to_string() + "; to make this change, remove then re-add the member");
     return {};
 }
 
@@ -159,7 +170,8 @@ Status check_same_set(const ReplicaSetConfig& now, const ReplicaSetConfig& old, 
     if (old.settings.replica_set_id != now.settings.replica_set_id)
         return incompatible("New and old configurations differ in replica set ID");
     if (now.configsvr != old.configsvr)
-        return incompatible("New and old configurations differ in the setting of the configsvr field");
+        return incompatible(
+            "New and old configurations differ in the setting of the configsvr field");
     if (!force && now.version <= old.version)
         return incompatible("New replica set configuration version must be greater than old, but " +
                             std::to_string(now.version) + " is not greater than " +
@@ -192,8 +204,8 @@ int ReplicaSetConfig::index_of(MemberId id) const {
 }
 
 int ReplicaSetConfig::voter_count() const {
-    return static_cast<int>(std::count_if(members.begin(), members.end(),
-                                          [](const auto& m) { return m.is_voter(); }));
+    return static_cast<int>(
+        std::count_if(members.begin(), members.end(), [](const auto& m) { return m.is_voter(); }));
 }
 
 int ReplicaSetConfig::arbiter_voter_count() const {
@@ -203,8 +215,8 @@ int ReplicaSetConfig::arbiter_voter_count() const {
 }
 
 int ReplicaSetConfig::data_bearing_count() const {
-    return static_cast<int>(std::count_if(members.begin(), members.end(),
-                                          [](const auto& m) { return m.is_data_bearing(); }));
+    return static_cast<int>(std::count_if(
+        members.begin(), members.end(), [](const auto& m) { return m.is_data_bearing(); }));
 }
 
 int ReplicaSetConfig::write_majority_count() const {
@@ -230,7 +242,8 @@ Status ReplicaSetConfig::validate() const {
                    " members, but must have at least 1 and no more than " +
                    std::to_string(limits::members_max));
     TRY_OK(check_settings(settings));
-    for (const auto& member : members) TRY_OK(check_member(member));
+    for (const auto& member : members)
+        TRY_OK(check_member(member));
     TRY_OK(check_identities(*this));
     const auto voters = static_cast<std::size_t>(
         std::count_if(members.begin(), members.end(), [](const auto& m) { return m.votes > 0; }));
@@ -239,8 +252,9 @@ Status ReplicaSetConfig::validate() const {
                    " voting members, but must be between 1 and " +
                    std::to_string(limits::voters_max));
     if (std::none_of(members.begin(), members.end(), [](const auto& m) { return m.priority > 0; }))
-        return bad("Replica set configuration must contain at least one non-arbiter member with "
-                   "priority > 0");
+        return bad(
+            "Replica set configuration must contain at least one non-arbiter member with "
+            "priority > 0");
     for (const auto& [name, mode] : settings.write_concern_modes)
         TRY_OK(check_mode(*this, name, mode));
     if (configsvr) TRY_OK(check_configsvr(*this));
@@ -250,8 +264,10 @@ Status ReplicaSetConfig::validate() const {
 Status ReplicaSetConfig::validate_for_initiate(std::optional<MemberId> self) const {
     if (auto status = validate(); !status) return invalid(status.error().reason());
     if (version != 1)
-        return incompatible("Configuration used to initiate a replica set must have version 1, but "
-                            "found " + std::to_string(version));
+        return incompatible(
+            "Configuration used to initiate a replica set must have version 1, but "
+            "found " +
+            std::to_string(version));
     const auto* me = self ? find(*self) : nullptr;
     if (me == nullptr)
         return invalid("No host described in new configuration with {version: 1, term: " +
@@ -265,13 +281,16 @@ Status ReplicaSetConfig::validate_for_initiate(std::optional<MemberId> self) con
 }
 
 Status ReplicaSetConfig::validate_reconfig(const ReplicaSetConfig& old,
-                                           std::optional<MemberId> self, bool force) const {
+                                           std::optional<MemberId> self,
+                                           bool force) const {
     if (auto status = validate(); !status) return invalid(status.error().reason());
     TRY_OK(check_same_set(*this, old, force));
-    for (const auto& member : members) TRY_OK(check_member_kept(member, old));
+    for (const auto& member : members)
+        TRY_OK(check_member_kept(member, old));
     if (!force && count_voter_changes(*this, old) > 1)
-        return incompatible("Non force replica set reconfig can only add or remove at most 1 voting "
-                            "member.");
+        return incompatible(
+            "Non force replica set reconfig can only add or remove at most 1 voting "
+            "member.");
     const auto* me = self ? find(*self) : nullptr;
     if (me == nullptr)
         return Error(ErrorCode::node_not_found,

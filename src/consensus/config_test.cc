@@ -2,7 +2,7 @@
 #include "consensus/config.h"
 
 #include "consensus/simulated_set.h"
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 
 namespace tessera::consensus {
 namespace {

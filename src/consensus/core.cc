@@ -14,16 +14,26 @@ namespace tessera::consensus {
 
 std::string_view to_string(MemberState state) {
     switch (state) {
-        case MemberState::startup: return "STARTUP";
-        case MemberState::primary: return "PRIMARY";
-        case MemberState::secondary: return "SECONDARY";
-        case MemberState::recovering: return "RECOVERING";
-        case MemberState::startup2: return "STARTUP2";
-        case MemberState::unknown: return "UNKNOWN";
-        case MemberState::arbiter: return "ARBITER";
-        case MemberState::down: return "DOWN";
-        case MemberState::rollback: return "ROLLBACK";
-        case MemberState::removed: return "REMOVED";
+        case MemberState::startup:
+            return "STARTUP";
+        case MemberState::primary:
+            return "PRIMARY";
+        case MemberState::secondary:
+            return "SECONDARY";
+        case MemberState::recovering:
+            return "RECOVERING";
+        case MemberState::startup2:
+            return "STARTUP2";
+        case MemberState::unknown:
+            return "UNKNOWN";
+        case MemberState::arbiter:
+            return "ARBITER";
+        case MemberState::down:
+            return "DOWN";
+        case MemberState::rollback:
+            return "ROLLBACK";
+        case MemberState::removed:
+            return "REMOVED";
     }
     return "UNKNOWN";
 }
@@ -81,21 +91,25 @@ void Core::receive(const Envelope& envelope, Instant now) {
     finish(now);
 }
 
-void Core::request_failed(RequestId id, RequestFailure failure, const std::string& reason,
+void Core::request_failed(RequestId id,
+                          RequestFailure failure,
+                          const std::string& reason,
                           Instant now) {
     const auto found = requests_.find(id);
     if (found == requests_.end()) return;
     const Request request = found->second;
     requests_.erase(found);
-    const std::string why = !reason.empty()                          ? reason
-                            : failure == RequestFailure::refused     ? "Connection refused"
+    const std::string why = !reason.empty()                        ? reason
+                            : failure == RequestFailure::refused   ? "Connection refused"
                             : failure == RequestFailure::timed_out ? "Request timed out"
-                                                                     : "Connection lost";
+                                                                   : "Connection lost";
     on_request_lost(request, id, why, now);
     finish(now);
 }
 
-void Core::on_request_lost(const Request& request, RequestId id, const std::string& reason,
+void Core::on_request_lost(const Request& request,
+                           RequestId id,
+                           const std::string& reason,
                            Instant now) {
     switch (request.kind) {
         case Request::Kind::heartbeat: {
@@ -116,7 +130,8 @@ void Core::on_request_lost(const Request& request, RequestId id, const std::stri
             next_position_at_ = now + heartbeat_interval();
             return;
         case Request::Kind::config_fetch:
-        case Request::Kind::step_up: return;
+        case Request::Kind::step_up:
+            return;
     }
 }
 
@@ -134,12 +149,16 @@ void Core::send_reply(const Envelope& request, Message message) {
     output_.send.push_back({request.peer, request.id, std::move(message), Duration{0}});
 }
 
-Output Core::take_output() { return std::exchange(output_, Output{}); }
+Output Core::take_output() {
+    return std::exchange(output_, Output{});
+}
 
 void Core::finish(Instant now) {
     send_positions(now);
-    const Visible seen{config_ ? config_->config_version() : ConfigVersion{}, state(),
-                       is_writable_primary(), primary_};
+    const Visible seen{config_ ? config_->config_version() : ConfigVersion{},
+                       state(),
+                       is_writable_primary(),
+                       primary_};
     if (seen != visible_) {
         if (seen.state != visible_.state || seen.primary != visible_.primary ||
             seen.config != visible_.config)
@@ -151,7 +170,8 @@ void Core::finish(Instant now) {
     ASSERT_SLOW((check_invariants(), true));
 }
 
-// ---- Time -----------------------------------------------------------------------------------------
+// ---- Time
+// -----------------------------------------------------------------------------------------
 
 void Core::tick(Instant now) {
     std::vector<std::pair<RequestId, Request>> late;
@@ -171,7 +191,8 @@ void Core::tick(Instant now) {
 
 Instant Core::next_deadline() const {
     Instant next = std::min({election_deadline_, priority_takeover_at_, catch_up_takeover_at_});
-    for (const auto& [id, request] : requests_) next = std::min(next, request.deadline);
+    for (const auto& [id, request] : requests_)
+        next = std::min(next, request.deadline);
     for (const auto& [member, peer] : peers_)
         if (peer.heartbeat == 0) next = std::min(next, peer.next_heartbeat);
     if (may_send_positions() && position_request_ == 0) next = std::min(next, next_position_at_);
@@ -188,7 +209,9 @@ Instant Core::next_deadline() const {
 
 // ---- Small shared pieces ---------------------------------------------------------------------
 
-const MemberConfig* Core::my_config() const { return is_member() ? config_->find(*self_) : nullptr; }
+const MemberConfig* Core::my_config() const {
+    return is_member() ? config_->find(*self_) : nullptr;
+}
 
 HostAndPort Core::my_host() const {
     const auto* me = my_config();
@@ -218,8 +241,8 @@ Duration Core::heartbeat_timeout() const {
 }
 
 Duration Core::random_election_offset() {
-    const auto limit = static_cast<double>(election_timeout().count()) *
-                       limits::election_timeout_offset_fraction;
+    const auto limit =
+        static_cast<double>(election_timeout().count()) * limits::election_timeout_offset_fraction;
     return Duration{static_cast<Duration::rep>(
         random_.below(static_cast<std::uint64_t>(std::max(1.0, limit))))};
 }
@@ -273,7 +296,8 @@ void Core::check_invariants() const {
     }
     if (const auto* candidate = std::get_if<Candidate>(&role_))
         ASSERT(candidate->phase != Candidate::Phase::voting || ballot_durable_ == term_);
-    for (const auto& held : held_votes_) ASSERT(held.term > ballot_durable_);
+    for (const auto& held : held_votes_)
+        ASSERT(held.term > ballot_durable_);
     ASSERT(requests_.size() <= limits::requests_in_flight_max);
 }
 

@@ -120,7 +120,9 @@ public:
     /// A request or a reply from a peer. A reply's id is the one its request went out with.
     void receive(const Envelope& envelope, Instant now);
     /// The request with this id will have no answer.
-    void request_failed(RequestId id, RequestFailure failure, const std::string& reason,
+    void request_failed(RequestId id,
+                        RequestFailure failure,
+                        const std::string& reason,
                         Instant now);
     /// Time passed; idempotent, cheap when nothing is due.
     void tick(Instant now);
@@ -163,7 +165,9 @@ public:
 
     /// A configuration is durable and in force from now on. Older than or equal to the present
     /// one: ignored, unless forced. A primary that may no longer lead steps down.
-    void install_config(const ReplicaSetConfig& config, std::optional<MemberId> self, Instant now,
+    void install_config(const ReplicaSetConfig& config,
+                        std::optional<MemberId> self,
+                        Instant now,
                         bool forced = false);
     /// The configuration of Output::install_config could not be installed.
     void config_refused();
@@ -177,7 +181,8 @@ public:
     /// (with `forced`), or to give up with abort_reconfig(). One at a time
     /// (ConfigurationInProgress). `self`: which member of `proposed` this node is.
     Result<ReplicaSetConfig> prepare_reconfig(ReplicaSetConfig proposed,
-                                              std::optional<MemberId> self, bool force);
+                                              std::optional<MemberId> self,
+                                              bool force);
     void abort_reconfig();
     /// 1.16 (a): a majority of the voters has exactly the present configuration, in my term.
     bool is_config_committed() const;
@@ -210,11 +215,15 @@ public:
     /// A batch came from the sync source and its first batch had passed check_first_batch: adopts
     /// the term, postpones the election timer when the source names or is the primary, learns the
     /// commit point. Call before appending the batch.
-    void fetched(const HostAndPort& source, const ReplMetadata& metadata,
-                 const OplogQueryMetadata& query, Instant now);
+    void fetched(const HostAndPort& source,
+                 const ReplMetadata& metadata,
+                 const OplogQueryMetadata& query,
+                 Instant now);
     /// Whether to leave `source`, judged after a batch. `last_fetched` as above.
-    bool should_change_sync_source(const HostAndPort& source, const ReplMetadata& metadata,
-                                   const OplogQueryMetadata& query, OpTime last_fetched,
+    bool should_change_sync_source(const HostAndPort& source,
+                                   const ReplMetadata& metadata,
+                                   const OplogQueryMetadata& query,
+                                   OpTime last_fetched,
                                    Instant now) const;
     void denylist_sync_source(const HostAndPort& source, Instant until);
     /// replSetSyncFrom. Fails with the protocol's errors; returns the source before.
@@ -350,7 +359,9 @@ private:
     // Messages.
     RequestId send_request(Request request, Message message, Duration timeout, Instant now);
     void send_reply(const Envelope& request, Message message);
-    void on_request_lost(const Request& request, RequestId id, const std::string& reason,
+    void on_request_lost(const Request& request,
+                         RequestId id,
+                         const std::string& reason,
                          Instant now);
 
     // Heartbeats.
@@ -358,12 +369,15 @@ private:
     void heartbeat_now(MemberId member, Peer& peer, Instant now);
     void heartbeat_all(Instant now);
     void fetch_config_from(const HostAndPort& host, Instant now);
-    void on_heartbeat_request(const Envelope& envelope, const HeartbeatRequest& request,
+    void on_heartbeat_request(const Envelope& envelope,
+                              const HeartbeatRequest& request,
                               Instant now);
     Status check_heartbeat_request(const HeartbeatRequest& request) const;
     void note_heartbeat_sender(const HeartbeatRequest& request, Instant now);
     HeartbeatReply make_heartbeat_reply(const HeartbeatRequest& request, Instant now) const;
-    void on_heartbeat_reply(const Request& request, RequestId id, const HeartbeatReply& reply,
+    void on_heartbeat_reply(const Request& request,
+                            RequestId id,
+                            const HeartbeatReply& reply,
                             Instant now);
     void update_peer(Peer& peer, const Request& request, const HeartbeatReply& reply, Instant now);
     void on_heartbeat_failed(MemberId member, Peer& peer, const std::string& reason, Instant now);
@@ -435,7 +449,7 @@ private:
     // Configuration.
     std::optional<ReplicaSetConfig> config_;
     std::optional<MemberId> self_;
-    bool config_offered_ = false;    // Output::install_config waits for its answer.
+    bool config_offered_ = false;  // Output::install_config waits for its answer.
     bool reconfig_prepared_ = false;
     OpTime committed_in_previous_config_;
 
@@ -472,8 +486,8 @@ private:
     int quick_retries_ = 0;  // Since a primary was last seen.
     Instant next_position_at_ = Instant::max();
 
-    // Until a primary was ever seen (or this was done once), an election may be called without a timeout, since there is
-    // nobody to depose: see consider_early_election.
+    // Until a primary was ever seen (or this was done once), an election may be called without a
+    // timeout, since there is nobody to depose: see consider_early_election.
     bool early_election_spent_ = false;
     bool just_initiated_ = false;
 

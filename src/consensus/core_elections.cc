@@ -13,12 +13,18 @@ namespace tessera::consensus {
 std::string_view to_string(ElectionReason reason) {
     switch (reason) {
         case ElectionReason::election_timeout:
-        case ElectionReason::start_up: return "electionTimeout";
-        case ElectionReason::priority_takeover: return "priorityTakeover";
-        case ElectionReason::catch_up_takeover: return "catchupTakeover";
-        case ElectionReason::step_up_command: return "stepUpRequest";
-        case ElectionReason::step_up_command_skip_dry_run: return "stepUpRequestSkipDryRun";
-        case ElectionReason::single_node: return "singleNodePromptElection";
+        case ElectionReason::start_up:
+            return "electionTimeout";
+        case ElectionReason::priority_takeover:
+            return "priorityTakeover";
+        case ElectionReason::catch_up_takeover:
+            return "catchupTakeover";
+        case ElectionReason::step_up_command:
+            return "stepUpRequest";
+        case ElectionReason::step_up_command_skip_dry_run:
+            return "stepUpRequestSkipDryRun";
+        case ElectionReason::single_node:
+            return "singleNodePromptElection";
     }
     return "electionTimeout";
 }
@@ -68,7 +74,8 @@ std::string Core::unelectable_reason(Instant now) const {
     return {};
 }
 
-// ---- Candidate ------------------------------------------------------------------------------------
+// ---- Candidate
+// ------------------------------------------------------------------------------------
 
 void Core::start_election(ElectionReason reason, bool skip_dry_run, Instant now) {
     arm_election_timer(now);
@@ -184,7 +191,8 @@ void Core::lose_election(Instant now) {
     election_deadline_ = std::min(election_deadline_, now + pause);
 }
 
-// ---- Voter ----------------------------------------------------------------------------------------
+// ---- Voter
+// ----------------------------------------------------------------------------------------
 
 std::string Core::reason_to_refuse(const VoteRequest& request) const {
     if (!config_) return "no replica set config has been received";
@@ -200,8 +208,8 @@ std::string Core::reason_to_refuse(const VoteRequest& request) const {
     // Raft 5.4.1: the log of a leader holds all that is committed.
     if (request.last_applied < applied_.optime)
         return "candidate's data is staler than mine. candidate's last applied OpTime: " +
-               request.last_applied.to_string() + ", my last applied OpTime: " +
-               applied_.optime.to_string();
+               request.last_applied.to_string() +
+               ", my last applied OpTime: " + applied_.optime.to_string();
     if (!request.dry_run && ballot_.term >= request.term)
         return "already voted for another candidate (member " +
                std::to_string(ballot_.candidate_id) + ") this term (" +
@@ -223,7 +231,8 @@ void Core::on_vote_request(const Envelope& envelope, const VoteRequest& request,
     VoteReply reply;
     reply.term = term_;
     // The arbiter's rule is about the primary seen until now, whatever the new term did to it.
-    const MemberId primary_after = std::exchange(primary_, is_arbiter() ? primary_before : primary_);
+    const MemberId primary_after =
+        std::exchange(primary_, is_arbiter() ? primary_before : primary_);
     reply.reason = reason_to_refuse(request);
     primary_ = primary_after;
     reply.granted = reply.reason.empty();
@@ -254,7 +263,8 @@ void Core::on_vote_request(const Envelope& envelope, const VoteRequest& request,
     arm_election_timer(now);  // Raft 5.2: a granted vote gives the candidate its time.
 }
 
-// ---- Reasons to stand -----------------------------------------------------------------------------
+// ---- Reasons to stand
+// -----------------------------------------------------------------------------
 
 OpTime Core::latest_known_optime() const {
     OpTime latest = applied_.optime;
@@ -266,8 +276,9 @@ OpTime Core::latest_known_optime() const {
 int Core::priority_rank() const {
     const auto* me = my_config();
     return static_cast<int>(
-        std::count_if(config_->members.begin(), config_->members.end(),
-                      [me](const auto& member) { return member.priority > me->priority; }));
+        std::count_if(config_->members.begin(), config_->members.end(), [me](const auto& member) {
+            return member.priority > me->priority;
+        }));
 }
 
 bool Core::is_fresh_for_priority_takeover() const {
@@ -346,8 +357,8 @@ void Core::consider_early_election(Instant now) {
                         : ready < config_->voter_count() || !is_best_candidate())
         return;
     early_election_spent_ = true;
-    const auto reason = config_->voter_count() == 1 ? ElectionReason::single_node
-                                                    : ElectionReason::start_up;
+    const auto reason =
+        config_->voter_count() == 1 ? ElectionReason::single_node : ElectionReason::start_up;
     start_election(reason, false, now);
 }
 
@@ -372,7 +383,8 @@ void Core::tick_elections(Instant now) {
     if (may_stand) start_election(ElectionReason::election_timeout, false, now);
 }
 
-// ---- Commands -------------------------------------------------------------------------------------
+// ---- Commands
+// -------------------------------------------------------------------------------------
 
 Status Core::step_up(bool skip_dry_run, Instant now) {
     if (is_primary()) return {};
@@ -383,10 +395,12 @@ Status Core::step_up(bool skip_dry_run, Instant now) {
     if (!reason.empty())
         return Error(ErrorCode::command_failed,
                      "Election failed. :: caused by :: Not starting an election, since we are not "
-                     "electable due to: " + reason);
+                     "electable due to: " +
+                         reason);
     start_election(skip_dry_run ? ElectionReason::step_up_command_skip_dry_run
                                 : ElectionReason::step_up_command,
-                   skip_dry_run, now);
+                   skip_dry_run,
+                   now);
     finish(now);
     return {};
 }

@@ -36,7 +36,8 @@ void Core::heartbeat_now(MemberId member, Peer& peer, Instant now) {
 }
 
 void Core::heartbeat_all(Instant now) {
-    for (auto& [member, peer] : peers_) heartbeat_now(member, peer, now);
+    for (auto& [member, peer] : peers_)
+        heartbeat_now(member, peer, now);
 }
 
 void Core::fetch_config_from(const HostAndPort& host, Instant now) {
@@ -50,7 +51,8 @@ void Core::fetch_config_from(const HostAndPort& host, Instant now) {
     send_request(std::move(request), make_heartbeat(), heartbeat_timeout(), now);
 }
 
-// ---- Answering ------------------------------------------------------------------------------------
+// ---- Answering
+// ------------------------------------------------------------------------------------
 
 Status Core::check_heartbeat_request(const HeartbeatRequest& request) const {
     const auto& name = config_ ? config_->set_name : options_.set_name;
@@ -65,7 +67,8 @@ Status Core::check_heartbeat_request(const HeartbeatRequest& request) const {
     return {};
 }
 
-void Core::on_heartbeat_request(const Envelope& envelope, const HeartbeatRequest& request,
+void Core::on_heartbeat_request(const Envelope& envelope,
+                                const HeartbeatRequest& request,
                                 Instant now) {
     if (auto status = check_heartbeat_request(request); !status) {
         HeartbeatReply reply;
@@ -122,7 +125,9 @@ HeartbeatReply Core::make_heartbeat_reply(const HeartbeatRequest& request, Insta
 
 // ---- Hearing answers --------------------------------------------------------------------------
 
-void Core::on_heartbeat_reply(const Request& request, RequestId id, const HeartbeatReply& reply,
+void Core::on_heartbeat_reply(const Request& request,
+                              RequestId id,
+                              const HeartbeatReply& reply,
                               Instant now) {
     const auto found = peers_.find(request.member);
     const bool known = found != peers_.end() && found->second.heartbeat == id;
@@ -156,7 +161,9 @@ void Core::on_heartbeat_reply(const Request& request, RequestId id, const Heartb
     consider_newly_added(now);
 }
 
-void Core::update_peer(Peer& peer, const Request& request, const HeartbeatReply& reply,
+void Core::update_peer(Peer& peer,
+                       const Request& request,
+                       const HeartbeatReply& reply,
                        Instant now) {
     if (!peer.up) peer.up_since = now;
     peer.up = true;
@@ -183,7 +190,9 @@ void Core::update_peer(Peer& peer, const Request& request, const HeartbeatReply&
     peer.next_heartbeat = now + heartbeat_interval();
 }
 
-void Core::on_heartbeat_failed(MemberId member, Peer& peer, const std::string& reason,
+void Core::on_heartbeat_failed(MemberId member,
+                               Peer& peer,
+                               const std::string& reason,
                                Instant now) {
     peer.heartbeat = 0;
     if (peer.retries < limits::heartbeat_retries_max &&

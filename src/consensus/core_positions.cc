@@ -58,7 +58,8 @@ void Core::positions_changed(Instant now) {
     consider_step_down(now);
 }
 
-// ---- Commit point ---------------------------------------------------------------------------------
+// ---- Commit point
+// ---------------------------------------------------------------------------------
 
 void Core::update_commit_point(Instant now) {
     const auto* primary = std::get_if<Primary>(&role_);
@@ -82,12 +83,13 @@ void Core::update_commit_point(Instant now) {
         else
             positions.emplace_back();
     }
-    std::sort(positions.begin(), positions.end(),
-              [](const auto& a, const auto& b) { return a.optime < b.optime; });
+    std::sort(positions.begin(), positions.end(), [](const auto& a, const auto& b) {
+        return a.optime < b.optime;
+    });
     const auto majority = static_cast<std::size_t>(config_->write_majority_count());
     const auto& reached = positions[positions.size() - majority];
-    // Raft 5.4.2, invariant no-commit-below-own-term: 1. an entry of term 2 reaches a majority under
-    // the leader of term 4; 2. a node with an entry of term 3, never sent, wins term 5 and
+    // Raft 5.4.2, invariant no-commit-below-own-term: 1. an entry of term 2 reaches a majority
+    // under the leader of term 4; 2. a node with an entry of term 3, never sent, wins term 5 and
     // overwrites it. Had the majority counted in 1, a committed entry would be lost.
     if (reached.optime < primary->first_of_term) return;
     // A report may name an entry of this term that this node wrote but does not show yet.
@@ -115,10 +117,10 @@ void Core::learn_commit_point(OpTimeAndWall heard, bool from_sync_source, Instan
     advance_commit_point(heard.optime > applied_.optime ? applied_ : heard, now);
 }
 
-// ---- Positions upstream ---------------------------------------------------------------------------
+// ---- Positions upstream
+// ---------------------------------------------------------------------------
 
-void Core::on_position_update(const Envelope& envelope, const PositionUpdate& update,
-                              Instant now) {
+void Core::on_position_update(const Envelope& envelope, const PositionUpdate& update, Instant now) {
     adopt_term(update.metadata.term, now);
     send_reply(envelope, PositionReply{term_});
     if (!is_member() || update.metadata.term < term_) return;  // Safety rule 3.

@@ -26,7 +26,8 @@ void Core::win_election(Instant now) {
     election_deadline_ = priority_takeover_at_ = catch_up_takeover_at_ = Instant::max();
     source_commit_.reset();
     heartbeat_commit_.reset();
-    for (auto& [member, peer] : peers_) peer.last_update = now;  // Everybody gets a full timeout.
+    for (auto& [member, peer] : peers_)
+        peer.last_update = now;  // Everybody gets a full timeout.
     output_.roles.push_back({RoleChange::Kind::elected, term_, "election succeeded"});
     heartbeat_all(now);
     ++election_counts_.catch_ups;
@@ -97,15 +98,18 @@ bool Core::wrote_new_term_entry(OpTimeAndWall first, Instant now) {
     return true;
 }
 
-void Core::note_election_timestamp(Timestamp timestamp) { election_timestamp_ = timestamp; }
+void Core::note_election_timestamp(Timestamp timestamp) {
+    election_timestamp_ = timestamp;
+}
 
-// ---- Ceasing to be --------------------------------------------------------------------------------
+// ---- Ceasing to be
+// --------------------------------------------------------------------------------
 
 void Core::become_follower(const std::string& reason, Instant now) {
     if (auto* primary = std::get_if<Primary>(&role_)) {
         if (primary->step_down)
-            output_.step_down_result = Status(Error(
-                ErrorCode::primary_stepped_down, "stepped down while stepping down: " + reason));
+            output_.step_down_result = Status(Error(ErrorCode::primary_stepped_down,
+                                                    "stepped down while stepping down: " + reason));
         output_.roles.push_back({RoleChange::Kind::step_down, term_, reason});
         output_.reconsider_sync_source = true;
         output_.progress = true;
@@ -152,9 +156,9 @@ bool Core::is_majority_caught_up() const {
     for (const auto& member : config_->members) {
         if (!member.is_voter() || !member.is_data_bearing()) continue;
         const auto peer = peers_.find(member.id);
-        const OpTime has = member.id == *self_         ? applied_.optime
+        const OpTime has = member.id == *self_    ? applied_.optime
                            : peer != peers_.end() ? peer->second.applied.optime
-                                                       : OpTime{};
+                                                  : OpTime{};
         if (has >= applied_.optime) ++reached;
     }
     return reached >= config_->write_majority_count();

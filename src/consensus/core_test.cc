@@ -5,12 +5,14 @@
 #include "consensus/core.h"
 
 #include "consensus/simulated_set.h"
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 
 namespace tessera::consensus {
 namespace {
 
-OpTime op(std::uint32_t seconds, Term term) { return {{seconds, 1}, term}; }
+OpTime op(std::uint32_t seconds, Term term) {
+    return {{seconds, 1}, term};
+}
 
 /// One core whose peers are played by the test.
 struct Alone {
@@ -167,7 +169,8 @@ TEST(Failover, IsAsQuickAsTheProtocolAllowsWhateverTheSeed) {
             set.freeze(old);
         const Instant begin = set.now();
         EXPECT_TRUE(set.run_until(2s, [&] { return set.writable_primary().has_value(); }))
-            << "seed " << seed << "\n" << set.describe();
+            << "seed " << seed << "\n"
+            << set.describe();
         within_a_timeout += set.now() - begin <= 1250ms ? 1 : 0;
     }
     EXPECT_GE(within_a_timeout, 30);  // The others were split votes, repeated soon.
@@ -240,7 +243,8 @@ TEST_F(Three, WritesBecomeCommittedEverywhere) {
     const auto leader = primary();
     ASSERT_TRUE(set.write(leader));
     const OpTime last = set.node(leader).log.back();
-    EXPECT_TRUE(set.run_until(200ms, [&] { return set.core(leader).commit_point().optime == last; }));
+    EXPECT_TRUE(
+        set.run_until(200ms, [&] { return set.core(leader).commit_point().optime == last; }));
     EXPECT_TRUE(is_satisfied({"majority", {}}, last, set.core(leader).replication_progress()));
     EXPECT_TRUE(set.run_until(1s, [&] {
         return set.core((leader + 1) % 3).commit_point().optime == last &&
@@ -276,7 +280,8 @@ TEST_F(Three, ConfigurationsCarryTheirPrimarysTermAndSpread) {
     ASSERT_TRUE(set.reconfigure(leader, next));
     EXPECT_EQ(set.core(leader).prepare_reconfig(next, leader, false).error().code(),
               ErrorCode::configuration_in_progress);
-    EXPECT_TRUE(set.run_until(1s, [&] { return set.core((leader + 1) % 3).config()->version == 2; }));
+    EXPECT_TRUE(
+        set.run_until(1s, [&] { return set.core((leader + 1) % 3).config()->version == 2; }));
 }
 
 TEST_F(Three, AReconfigurationWaitsForTheOneBefore) {

@@ -49,12 +49,12 @@ void SimulatedSet::at(Duration after, std::function<void()> action) {
 
 void SimulatedSet::at_node(std::size_t i, Duration after, std::function<void()> action) {
     const int incarnation = nodes_[i]->incarnation;
-    at(after, [this, i, incarnation, action = std::move(action)] {
-        run_at_node(i, incarnation, action);
-    });
+    at(after,
+       [this, i, incarnation, action = std::move(action)] { run_at_node(i, incarnation, action); });
 }
 
-void SimulatedSet::run_at_node(std::size_t i, int incarnation,
+void SimulatedSet::run_at_node(std::size_t i,
+                               int incarnation,
                                const std::function<void()>& action) {
     if (!nodes_[i]->core || nodes_[i]->incarnation != incarnation) return;
     if (nodes_[i]->frozen)
@@ -74,7 +74,8 @@ void SimulatedSet::run_for(Duration duration) {
     run_until(duration, [] { return false; });
 }
 
-// ---- Processes ------------------------------------------------------------------------------------
+// ---- Processes
+// ------------------------------------------------------------------------------------
 
 std::optional<MemberId> SimulatedSet::self_in(std::size_t i, const ReplicaSetConfig& config) const {
     const auto* member = config.find(nodes_[i]->host);
@@ -98,7 +99,8 @@ void SimulatedSet::start(std::size_t i) {
 }
 
 void SimulatedSet::start_all() {
-    for (std::size_t i = 0; i < nodes_.size(); ++i) start(i);
+    for (std::size_t i = 0; i < nodes_.size(); ++i)
+        start(i);
 }
 
 void SimulatedSet::initiate(std::size_t i, const ReplicaSetConfig& config) {
@@ -125,8 +127,12 @@ void SimulatedSet::crash(std::size_t i) {
     timers_[i] = Instant::max();
 }
 
-void SimulatedSet::freeze(std::size_t i) { nodes_[i]->frozen = true; }
-void SimulatedSet::thaw(std::size_t i) { nodes_[i]->frozen = false; }
+void SimulatedSet::freeze(std::size_t i) {
+    nodes_[i]->frozen = true;
+}
+void SimulatedSet::thaw(std::size_t i) {
+    nodes_[i]->frozen = false;
+}
 
 void SimulatedSet::arm_timer(std::size_t i) {
     const Instant deadline = core(i).next_deadline();
@@ -149,14 +155,16 @@ void SimulatedSet::pump(std::size_t i) {
             core(i).ballot_saved(ballot, now_);
         });
     }
-    for (const auto& envelope : out.send) send(i, envelope);
+    for (const auto& envelope : out.send)
+        send(i, envelope);
     if (out.commit_point) check_commit(i, out.commit_point->optime);
     if (out.install_config) {
         const auto config = *out.install_config;
         at_node(i, delay(0ms, 8ms), [this, i, config] {
             auto& self = *nodes_[i];
             const bool first = !self.config.has_value();
-            if (!self.config || config.config_version().is_newer_than(self.config->config_version()))
+            if (!self.config ||
+                config.config_version().is_newer_than(self.config->config_version()))
                 self.config = config;
             core(i).install_config(config, self_in(i, config), now_);
             if (first)
@@ -164,7 +172,8 @@ void SimulatedSet::pump(std::size_t i) {
                     self.log.empty() ? MemberState::startup2 : MemberState::secondary, now_);
         });
     }
-    for (const auto& change : out.roles) carry_out(i, change);
+    for (const auto& change : out.roles)
+        carry_out(i, change);
     if (out.step_down_result) step_down_results_.insert_or_assign(i, *out.step_down_result);
     // A fetcher that was told to reconsider, or has no source, starts.
     if (!node.fetching) {
@@ -175,7 +184,8 @@ void SimulatedSet::pump(std::size_t i) {
     arm_timer(i);
 }
 
-// ---- Network --------------------------------------------------------------------------------------
+// ---- Network
+// --------------------------------------------------------------------------------------
 
 std::optional<std::size_t> SimulatedSet::index_of(const HostAndPort& host) const {
     for (std::size_t i = 0; i < nodes_.size(); ++i)
@@ -183,7 +193,9 @@ std::optional<std::size_t> SimulatedSet::index_of(const HostAndPort& host) const
     return std::nullopt;
 }
 
-void SimulatedSet::fail_request(std::size_t i, RequestId id, RequestFailure failure,
+void SimulatedSet::fail_request(std::size_t i,
+                                RequestId id,
+                                RequestFailure failure,
                                 Duration after) {
     at_node(i, after, [this, i, id, failure] { core(i).request_failed(id, failure, "", now_); });
 }
@@ -218,8 +230,7 @@ void SimulatedSet::send(std::size_t from, const Envelope& envelope) {
     if (to && !nodes_[*to]->core)
         return fail_request(from, envelope.id, RequestFailure::refused, flight);
     if (lost) {
-        if (random_.below(2) == 0)
-            fail_request(from, envelope.id, RequestFailure::broken, flight);
+        if (random_.below(2) == 0) fail_request(from, envelope.id, RequestFailure::broken, flight);
         return;
     }
     Envelope copy = envelope;
@@ -228,7 +239,8 @@ void SimulatedSet::send(std::size_t from, const Envelope& envelope) {
     at_node(*to, flight, [this, to, copy] { core(*to).receive(copy, now_); });
 }
 
-// ---- Roles and logs -------------------------------------------------------------------------------
+// ---- Roles and logs
+// -------------------------------------------------------------------------------
 
 void SimulatedSet::carry_out(std::size_t i, const RoleChange& change) {
     history_.push_back({now_, i, change.kind, change.term, change.reason});
@@ -240,8 +252,9 @@ void SimulatedSet::carry_out(std::size_t i, const RoleChange& change) {
             return;
         }
         case RoleChange::Kind::drain:
-            return at_node(i, delay(0ms, 3ms),
-                           [this, i, term = change.term] { (void)core(i).drained(term, now_); });
+            return at_node(i, delay(0ms, 3ms), [this, i, term = change.term] {
+                (void)core(i).drained(term, now_);
+            });
         case RoleChange::Kind::write_new_term_entry: {
             const OpTime last = nodes_[i]->log.back();
             const OpTime first{{last.timestamp.seconds + 1, 1}, change.term};
@@ -250,8 +263,10 @@ void SimulatedSet::carry_out(std::size_t i, const RoleChange& change) {
             (void)core(i).wrote_new_term_entry({first, {}}, now_);
             return pump(i);
         }
-        case RoleChange::Kind::writable: return check_leader(i);
-        case RoleChange::Kind::step_down: return;
+        case RoleChange::Kind::writable:
+            return check_leader(i);
+        case RoleChange::Kind::step_down:
+            return;
     }
 }
 
@@ -328,7 +343,9 @@ void SimulatedSet::fetch(std::size_t i) {
     at_node(i, delay(15ms, 40ms), [this, i] { fetch(i); });
 }
 
-void SimulatedSet::serve_fetch(std::size_t source, std::size_t i, int incarnation,
+void SimulatedSet::serve_fetch(std::size_t source,
+                               std::size_t i,
+                               int incarnation,
                                int probed_rollback_id) {
     if (!nodes_[i]->core || nodes_[i]->incarnation != incarnation) return;
     const auto& log = nodes_[source]->log;
@@ -340,9 +357,8 @@ void SimulatedSet::serve_fetch(std::size_t source, std::size_t i, int incarnatio
     facts.rollback_id = nodes_[source]->rollback_id;
     facts.source_applied = core(source).last_applied().optime;
     facts.source_oldest = log.front();
-    auto first = std::find_if(log.begin(), log.end(), [last](OpTime entry) {
-        return entry.timestamp >= last.timestamp;
-    });
+    auto first = std::find_if(
+        log.begin(), log.end(), [last](OpTime entry) { return entry.timestamp >= last.timestamp; });
     std::vector<OpTime> batch(first, log.end());
     if (!batch.empty()) facts.first = batch.front();
     const auto metadata = core(source).metadata();
@@ -353,8 +369,11 @@ void SimulatedSet::serve_fetch(std::size_t source, std::size_t i, int incarnatio
     });
 }
 
-void SimulatedSet::take_batch(std::size_t i, std::size_t source, const FirstBatchFacts& facts,
-                              const std::vector<OpTime>& batch, const ReplMetadata& metadata,
+void SimulatedSet::take_batch(std::size_t i,
+                              std::size_t source,
+                              const FirstBatchFacts& facts,
+                              const std::vector<OpTime>& batch,
+                              const ReplMetadata& metadata,
                               const OplogQueryMetadata& query) {
     auto& node = *nodes_[i];
     auto& core_i = *node.core;
@@ -369,15 +388,19 @@ void SimulatedSet::take_batch(std::size_t i, std::size_t source, const FirstBatc
     }
     if (node.log.back() != facts.last_fetched) return;  // An answer to an older question.
     switch (check_first_batch(facts)) {
-        case FirstBatch::proceed: break;
+        case FirstBatch::proceed:
+            break;
         case FirstBatch::choose_another:
             core_i.denylist_sync_source(host, now_ + 60ms);
             return core_i.set_sync_source({}, now_);
-        case FirstBatch::roll_back: return roll_back(i, source);
-        case FirstBatch::too_stale: return violate("too stale, though no log is ever cut");
+        case FirstBatch::roll_back:
+            return roll_back(i, source);
+        case FirstBatch::too_stale:
+            return violate("too stale, though no log is ever cut");
     }
     core_i.fetched(host, metadata, query, now_);
-    for (std::size_t k = 1; k < batch.size(); ++k) append(i, batch[k]);
+    for (std::size_t k = 1; k < batch.size(); ++k)
+        append(i, batch[k]);
     if (core_i.should_change_sync_source(host, metadata, query, node.log.back(), now_))
         core_i.set_sync_source({}, now_);
 }
@@ -402,7 +425,8 @@ void SimulatedSet::roll_back(std::size_t i, std::size_t source) {
     (void)core(i).set_follower_mode(MemberState::secondary, now_);
 }
 
-// ---- Checkers -------------------------------------------------------------------------------------
+// ---- Checkers
+// -------------------------------------------------------------------------------------
 
 void SimulatedSet::violate(const std::string& what) {
     violations_.push_back("at " + std::to_string(to_milliseconds(now_.time_since_epoch())) +
@@ -450,15 +474,14 @@ std::string SimulatedSet::describe() const {
         }
         const auto& c = *node->core;
         text += std::string(to_string(c.state())) + " term " + std::to_string(c.term()) +
-                " primary " + std::to_string(c.primary_id()) + " source " +
-                c.sync_source().host + " config " + c.config()->config_version().to_string() +
-                " voters";
+                " primary " + std::to_string(c.primary_id()) + " source " + c.sync_source().host +
+                " config " + c.config()->config_version().to_string() + " voters";
         for (const auto& member : c.config()->members)
             if (member.is_voter()) text += " " + std::to_string(member.id);
         text += " log " + std::to_string(node->log.size()) + " ends " +
-                node->log.back().to_string() + " applied " +
-                c.last_applied().optime.to_string() + " commit " +
-                c.commit_point().optime.to_string() + (c.is_writable_primary() ? " W" : "") +
+                node->log.back().to_string() + " applied " + c.last_applied().optime.to_string() +
+                " commit " + c.commit_point().optime.to_string() +
+                (c.is_writable_primary() ? " W" : "") +
                 " unelectable: " + c.unelectable_reason(now_) + "\n";
     }
     return text;

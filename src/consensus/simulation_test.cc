@@ -8,7 +8,7 @@
 #include <string>
 
 #include "consensus/simulated_set.h"
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 
 namespace tessera::consensus {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "consensus/simulated_set.h"
 #include "consensus/sync_source.h"
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 
 namespace tessera::consensus {
 namespace {

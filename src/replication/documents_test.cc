@@ -20,7 +20,8 @@ TEST(ConfigDocuments, FillsInDefaultsAsObserved) {
     ASSERT_TRUE(config);
     const bson::Document expected = json(
         R"({"_id":"rsT","version":1,"term":-1,"members":[{"_id":0,"host":"127.0.0.1:29201",)"
-        R"("arbiterOnly":false,"buildIndexes":true,"hidden":false,"priority":{"$numberDouble":"1.0"},)"
+        R"("arbiterOnly":false,"buildIndexes":true,"hidden":false,)"
+        R"("priority":{"$numberDouble":"1.0"},)"
         R"("tags":{},"secondaryDelaySecs":{"$numberLong":"0"},"votes":1}],)"
         R"("protocolVersion":{"$numberLong":"1"},"writeConcernMajorityJournalDefault":true,)"
         R"("settings":{"chainingAllowed":true,"heartbeatIntervalMillis":2000,)"

@@ -10,7 +10,22 @@
 namespace tessera::replication {
 namespace {
 
-using namespace consensus;  // NOLINT(google-build-using-namespace): the messages' names.
+using consensus::ConfigVersion;
+using consensus::HeartbeatReply;
+using consensus::HeartbeatRequest;
+using consensus::MemberId;
+using consensus::MemberPosition;
+using consensus::MemberState;
+using consensus::Message;
+using consensus::OplogQueryMetadata;
+using consensus::PositionReply;
+using consensus::PositionUpdate;
+using consensus::ReplMetadata;
+using consensus::StepUpReply;
+using consensus::StepUpRequest;
+using consensus::VoteReply;
+using consensus::VoteRequest;
+using consensus::no_member;
 
 constexpr std::int32_t heartbeat_version = 1;
 

@@ -29,9 +29,9 @@
 namespace tessera::replication {
 
 struct Options {
-    std::string set_name;            // --replSet; empty: standalone.
-    HostAndPort host;                // How we think others reach us; used by replSetInitiate {}.
-    bool is_config_server = false;   // --configsvr: hello shows configsvr: 2.
+    std::string set_name;           // --replSet; empty: standalone.
+    HostAndPort host;               // How we think others reach us; used by replSetInitiate {}.
+    bool is_config_server = false;  // --configsvr: hello shows configsvr: 2.
     std::int64_t oplog_bytes_max = std::int64_t{1024} * 1024 * 1024;  // --oplogSize.
     /// Written by no-op every so often on an idle primary (periodicNoopIntervalSecs).
     Duration periodic_noop_interval = 10s;
@@ -108,8 +108,8 @@ public:
     // ---- Waiting -----------------------------------------------------------------------------
     /// Waits until `at` is replicated as `concern` asks. On a standalone waits for the journal when
     /// j is set. Fails with UnsatisfiableWriteConcern, UnknownReplWriteConcern,
-    /// WriteConcernTimeout (the reply adds errInfo.wtimeout), PrimarySteppedDown, shutdown codes, or
-    /// MaxTimeMSExpired at `deadline`.
+    /// WriteConcernTimeout (the reply adds errInfo.wtimeout), PrimarySteppedDown, shutdown codes,
+    /// or MaxTimeMSExpired at `deadline`.
     async::Task<Status> await_write_concern(OpTime at,
                                             WriteConcern concern,
                                             Instant deadline,
@@ -133,10 +133,11 @@ public:
 
     // ---- Commands; each returns the reply's own fields ----------------------------------------
     async::Task<Result<bson::Document>> initiate(bson::Document config);
-    async::Task<Result<bson::Document>> reconfig(bson::Document config, bool force,
+    async::Task<Result<bson::Document>> reconfig(bson::Document config,
+                                                 bool force,
                                                  Instant deadline);
-    Result<bson::Document> config_document() const;          // replSetGetConfig's "config"
-    async::Task<Result<bson::Document>> status();            // replSetGetStatus
+    Result<bson::Document> config_document() const;  // replSetGetConfig's "config"
+    async::Task<Result<bson::Document>> status();    // replSetGetStatus
     async::Task<Status> step_down(consensus::StepDownRequest request);
     async::Task<Status> step_up(bool skip_dry_run);
     async::Task<Result<bson::Document>> freeze(Duration period);
@@ -154,7 +155,8 @@ public:
     void append_metadata(bson::Builder& reply, bool repl_data, bool oplog_query_data) const;
     /// A request carried this term: adopts a higher one.
     void observe_term(Term term);
-    /// Electing and replication counters for serverStatus ("electionMetrics", "repl", "metrics.repl").
+    /// Electing and replication counters for serverStatus ("electionMetrics", "repl",
+    /// "metrics.repl").
     void append_metrics(bson::Builder& repl) const;
 
 private:

@@ -2,8 +2,8 @@
 //
 // Logical sessions as far as they make writes happen once: which statements of a session's newest
 // txnNumber have been executed, and where in the oplog. The truth is config.transactions and the
-// oplog chain its records point into; this is a cache of them on a primary, emptied whenever another
-// could have written (step-down, rollback). Source: reference/protocol.md section 3.
+// oplog chain its records point into; this is a cache of them on a primary, emptied whenever
+// another could have written (step-down, rollback). Source: reference/protocol.md section 3.
 #pragma once
 
 #include <cstdint>
@@ -92,7 +92,8 @@ public:
 
     /// Reads the oplog entry of an executed statement, from which its answer is made again.
     Result<bson::Document> entry_at(OpTime at) const;
-    /// The image kept for a findAndModify executed at `at`. Fails with IncompleteTransactionHistory.
+    /// The image kept for a findAndModify executed at `at`. Fails with
+    /// IncompleteTransactionHistory.
     Result<bson::Document> image_of(const SessionId& id, std::int64_t txn_number, OpTime at) const;
 
     /// Makes config.transactions and config.image_collection where they are missing. As primary.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WriteUnit: one storage transaction, the oplog entries that describe it and the session record that
-// makes it happen once. All of it commits at the entries' positions, or none of it
+// WriteUnit: one storage transaction, the oplog entries that describe it and the session record
+// that makes it happen once. All of it commits at the entries' positions, or none of it
 // (docs/storage.md). A unit holds one entry, whose position is taken just before the commit so that
 // no reader waits for slow work; or several, whose positions are taken first by reserve().
 //
-// Synchronous: no coroutine may suspend while it is open. After WriteConflict the caller makes a new
-// unit and does everything again (see commands/write_retry.h).
+// Synchronous: no coroutine may suspend while it is open. After WriteConflict the caller makes a
+// new unit and does everything again (see commands/write_retry.h).
 #pragma once
 
 #include <functional>

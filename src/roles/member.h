@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A member: a standalone, or one of a replica set (a shard's, the config servers', or neither).
-// Assembled from a Transport, a Clock, executors, an Engine and a Random that come from outside: the
-// server gives it real ones, the simulator its own.
+// Assembled from a Transport, a Clock, executors, an Engine and a Random that come from outside:
+// the server gives it real ones, the simulator its own.
 #pragma once
 
 #include <memory>
@@ -23,8 +23,8 @@ struct MemberOptions {
 struct Surroundings {
     async::Clock& clock;
     async::Transport& transport;
-    async::Executor& control;   // A strand.
-    async::Executor& workers;   // A pool, or a strand in the simulator.
+    async::Executor& control;  // A strand.
+    async::Executor& workers;  // A pool, or a strand in the simulator.
     Random& random;
     /// Begins the end of the process; called by the shutdown command.
     std::function<void(int exit_code)> request_shutdown;
@@ -56,7 +56,7 @@ private:
     Surroundings surroundings_;
     MemberOptions options_;
     async::Cancellation stopping_;
-    async::Notification stop_;       // Notified at shut_down().
+    async::Notification stop_;  // Notified at shut_down().
     std::unique_ptr<commands::Member> member_;
     std::unique_ptr<replication::RoleObserver> operations_killer_;
     std::unique_ptr<commands::Dispatcher> dispatcher_;

@@ -268,7 +268,8 @@ bool Evaluator::through(const Node& node, std::size_t part, View array, std::int
 
 bool Evaluator::at_end(const Node& node, const Value& at, std::int32_t outer) {
     if (!at.is_array()) return test(node, at) && found(outer);
-    // The conditions of {$elemMatch: {$gte: 1}} are on the element itself, even when it is an array.
+    // The conditions of {$elemMatch: {$gte: 1}} are on the element itself, even when it is an
+    // array.
     if (is_element_ && expands_end(node.kind)) return test(node, at) && found(outer);
     if (!expands_end(node.kind)) {
         if (node.kind == NodeKind::exists || node.kind == NodeKind::size) {
