@@ -28,7 +28,7 @@ libbson-dev          text forms of BSON
 libfmt-dev           formatting
 libssl-dev           TLS, SCRAM, hashes
 libpcre2-dev         \$regex
-libicu-dev           collation, time zones
+tzdata               time zones of date expressions
 libyaml-cpp-dev      configuration files
 libintelrdfpmath-dev Decimal128 arithmetic
 libgtest-dev         unit tests
