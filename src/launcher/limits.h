@@ -18,6 +18,8 @@ inline constexpr std::uint16_t default_port = 27040;
 
 /// How long `up` and `start` wait for readiness, unless --wait says otherwise.
 inline constexpr Duration ready_wait_default = 60s;
+/// How long a cluster that takes writes waits for its last members to have their places.
+inline constexpr Duration members_wait_max = 5s;
 /// One look at a condition to the next.
 inline constexpr Duration poll_pause = 5ms;
 /// One command to one process.

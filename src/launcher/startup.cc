@@ -201,6 +201,19 @@ bool Startup::await_primary(const std::string& set,
     }
 }
 
+// One that is far behind may take its time: the cluster is ready without it.
+void Startup::await_members(const std::vector<const Node*>& members,
+                            std::vector<Client>& clients) {
+    const std::int64_t deadline = now_ns() + Duration(members_wait_max).count();
+    for (std::size_t i = 0; i < members.size(); ++i) {
+        while (clients[i] && now_ns() < deadline) {
+            const auto answer = ask_hello(*clients[i], command_wait_max);
+            if (!answer || answer->is_primary || answer->is_secondary || answer->is_arbiter) break;
+            if (!pause(members[i]->name, "its place in " + members[i]->set)) return;
+        }
+    }
+}
+
 void Startup::bring_up_set(const std::string& set) {
     const std::vector<const Node*> members = topology_.of_set(set);
     std::vector<Client> clients(members.size());
@@ -214,6 +227,7 @@ void Startup::bring_up_set(const std::string& set) {
     if ((is_initiated || initiate(set, clients[0])) && await_primary(set, members, clients)) {
         reach(set);
         if (members[0]->role == Role::shard && register_shard(set)) reach(set + " registered");
+        await_members(members, clients);
     }
     finish_thread();
 }

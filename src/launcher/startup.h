@@ -66,6 +66,7 @@ private:
     bool await_primary(const std::string& set,
                        const std::vector<const Node*>& members,
                        std::vector<Client>& clients);
+    void await_members(const std::vector<const Node*>& members, std::vector<Client>& clients);
     bool register_shard(const std::string& set);
     bool is_registered(const std::string& set, Client& client);
 
