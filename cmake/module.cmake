@@ -25,7 +25,9 @@ function(module name)
             RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
         target_link_libraries(${name}_test PRIVATE ${name} ${arg_LIBRARIES} tessera::warnings
                                                    GTest::gmock GTest::gtest_main)
-        gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60)
+        gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+                             # With the compiler cache __FILE__ is relative to the build.
+                             WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     endif()
 endfunction()
 
