@@ -410,7 +410,9 @@ void Dispatcher::count(const Call& call, bool failed) const {
         metrics.command_latency.add(taken);
     if (call.invocation && !call.invocation->ns.collection.empty())
         metrics.note(call.invocation->ns, top_kind(call.command->counted), is_write, taken);
-    if (taken >= slow_operation && !call.has(flags::quiet)) {
+    // What waited for data to come was not slow.
+    const bool has_awaited = call.operation->await_deadline != Instant::max();
+    if (taken >= slow_operation && !call.has(flags::quiet) && !has_awaited) {
         log::info(log::Component::command,
                   51803,
                   "Slow query",
