@@ -56,7 +56,7 @@ std::string host_name() {
 // and lose what stood in the pipe by then (mongodb-runner does; a mongod says its first word later
 // than that). What goes to a file or a terminal needs no such head start.
 void give_pipe_readers_a_head_start() {
-    constexpr int head_start_ms = 200;
+    constexpr int head_start_ms = 500;
     struct stat output {};
     if (::fstat(STDOUT_FILENO, &output) == 0 && S_ISFIFO(output.st_mode))
         ::poll(nullptr, 0, head_start_ms);
