@@ -6,6 +6,8 @@
 #include <random>
 #include <thread>
 
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -32,6 +34,16 @@ async::ThreadPool::Options worker_options() {
     options.name = "worker";
     options.threads = std::max(4U, 2 * std::thread::hardware_concurrency());
     return options;
+}
+
+// mongodb-runner, which reads our log lines through a pipe, misses "Waiting for connections" when it
+// comes in one burst with the lines before it: its reader is being rewired just then. A mongod takes
+// longer to get there. What goes to a file or a terminal needs no such pause.
+void pause_for_pipe_readers() {
+    constexpr int pause_ms = 300;
+    struct stat output {};
+    if (::fstat(STDOUT_FILENO, &output) == 0 && S_ISFIFO(output.st_mode))
+        ::poll(nullptr, 0, pause_ms);
 }
 
 std::uint64_t seed() {
@@ -117,6 +129,7 @@ commands::ProcessInfo Machinery::describe() const {
 }
 
 void Machinery::accept() {
+    if (settings_.log_path.empty()) pause_for_pipe_readers();
     server_.accept();
     if (settings_.on_accepting) settings_.on_accepting();
 }

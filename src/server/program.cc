@@ -6,9 +6,7 @@
 #include <string_view>
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -52,20 +50,9 @@ std::string host_name() {
     return name;
 }
 
-// A launcher that reads our output through a pipe may attach its reader a moment after the start
-// and lose what stood in the pipe by then (mongodb-runner does; a mongod says its first word later
-// than that). What goes to a file or a terminal needs no such head start.
-void give_pipe_readers_a_head_start() {
-    constexpr int head_start_ms = 500;
-    struct stat output {};
-    if (::fstat(STDOUT_FILENO, &output) == 0 && S_ISFIFO(output.st_mode))
-        ::poll(nullptr, 0, head_start_ms);
-}
-
 // The lines launchers read first; 23403 before all others.
 void log_start(const Settings& settings) {
     using log::Component;
-    if (settings.log_path.empty()) give_pipe_readers_a_head_start();
     log::info(Component::control,
               23403,
               "Build Info",
