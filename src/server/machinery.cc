@@ -36,16 +36,6 @@ async::ThreadPool::Options worker_options() {
     return options;
 }
 
-// mongodb-runner, which reads our log lines through a pipe, misses "Waiting for connections" when it
-// comes in one burst with the lines before it: its reader is being rewired just then. A mongod takes
-// longer to get there. What goes to a file or a terminal needs no such pause.
-void pause_for_pipe_readers() {
-    constexpr int pause_ms = 300;
-    struct stat output {};
-    if (::fstat(STDOUT_FILENO, &output) == 0 && S_ISFIFO(output.st_mode))
-        ::poll(nullptr, 0, pause_ms);
-}
-
 std::uint64_t seed() {
     std::random_device device;
     return std::uint64_t{device()} << 32 | device();
@@ -65,6 +55,17 @@ std::string host_name() {
 }
 
 }  // namespace
+
+// mongodb-runner, which reads our log lines through a pipe, attaches its reader a moment after the
+// start, and rewires it after the first line: what comes in a burst with either is lost on it. A
+// mongod takes longer to get there. What goes to a file or a terminal needs no such pause.
+void pause_for_pipe_readers(const Settings& settings) {
+    constexpr int pause_ms = 400;
+    struct stat output {};
+    if (settings.log_path.empty() && ::fstat(STDOUT_FILENO, &output) == 0 &&
+        S_ISFIFO(output.st_mode))
+        ::poll(nullptr, 0, pause_ms);
+}
 
 int report_failure(int code, const Error& error) {
     log::error(log::Component::control,
@@ -129,7 +130,7 @@ commands::ProcessInfo Machinery::describe() const {
 }
 
 void Machinery::accept() {
-    if (settings_.log_path.empty()) pause_for_pipe_readers();
+    pause_for_pipe_readers(settings_);
     server_.accept();
     if (settings_.on_accepting) settings_.on_accepting();
 }
