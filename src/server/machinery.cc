@@ -60,7 +60,7 @@ std::string host_name() {
 // start, and rewires it after the first line: what comes in a burst with either is lost on it. A
 // mongod takes longer to get there. What goes to a file or a terminal needs no such pause.
 void pause_for_pipe_readers(const Settings& settings) {
-    constexpr int pause_ms = 400;
+    constexpr int pause_ms = 700;
     struct stat output {};
     if (settings.log_path.empty() && ::fstat(STDOUT_FILENO, &output) == 0 &&
         S_ISFIFO(output.st_mode))
