@@ -38,7 +38,7 @@ def test_the_session_of_the_readme_through_either_router(shared_cluster, databas
         assert f"switched to db {database.name}" in said
         # mongoimport promises no order of insertion, so any of the books may be the first.
         assert any(title in said for title in titles), said
-        assert "publishedDate: ISODate('2009-04-01T07:00:00.000Z')" in said
+        assert "publishedDate: ISODate('" in said
         assert "[direct: mongos]" in said
 
 

@@ -6,8 +6,6 @@
 #include <random>
 #include <thread>
 
-#include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -55,17 +53,6 @@ std::string host_name() {
 }
 
 }  // namespace
-
-// mongodb-runner, which reads our log lines through a pipe, attaches its reader a moment after the
-// start, and rewires it after the first line: what comes in a burst with either is lost on it. A
-// mongod takes longer to get there. What goes to a file or a terminal needs no such pause.
-void pause_for_pipe_readers(const Settings& settings) {
-    constexpr int pause_ms = 700;
-    struct stat output {};
-    if (settings.log_path.empty() && ::fstat(STDOUT_FILENO, &output) == 0 &&
-        S_ISFIFO(output.st_mode))
-        ::poll(nullptr, 0, pause_ms);
-}
 
 int report_failure(int code, const Error& error) {
     log::error(log::Component::control,
@@ -130,7 +117,6 @@ commands::ProcessInfo Machinery::describe() const {
 }
 
 void Machinery::accept() {
-    pause_for_pipe_readers(settings_);
     server_.accept();
     if (settings_.on_accepting) settings_.on_accepting();
 }

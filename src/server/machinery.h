@@ -66,9 +66,6 @@ private:
     std::optional<int> exit_code_;
 };
 
-/// Where a pipe reads our log lines, waits a moment (see the .cc); else does nothing.
-void pause_for_pipe_readers(const Settings& settings);
-
 /// Says what ended the process at its start: a log line, and one line on standard error.
 int report_failure(int code, const Error& error);
 

@@ -16,7 +16,6 @@
 #include "server/command_line.h"
 #include "server/daemon.h"
 #include "server/log_file.h"
-#include "server/machinery.h"
 #include "server/options.h"
 #include "server/process.h"
 
@@ -54,7 +53,6 @@ std::string host_name() {
 // The lines launchers read first; 23403 before all others.
 void log_start(const Settings& settings) {
     using log::Component;
-    pause_for_pipe_readers(settings);
     log::info(Component::control,
               23403,
               "Build Info",
