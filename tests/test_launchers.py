@@ -84,8 +84,8 @@ def runner(folder):
     reap_below(folder)
 
 
-# Its "sharded" is missing: with twelve servers at once the runner's log reader, attached late, loses
-# lines of servers that start as fast as ours, and waits for ever (docs/plan.md).
+# Its "sharded" is missing: with twelve servers at once the runner's log reader, attached late,
+# loses lines of servers that start as fast as ours, and waits for ever (docs/plan.md).
 @pytest.mark.parametrize("topology", ["standalone", "replset"])
 def test_mongodb_runner(runner, topology):
     started = runner("start", "-t", topology, "--binDir", BIN, "--id", f"r-{topology}")
