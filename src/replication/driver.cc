@@ -89,7 +89,7 @@ void Replication::Driver::carry_out(consensus::Output output) {
     }
     if (output.commit_point && !is_sync_running_) {
         // The commit point never passes what is applied here, below which there are no holes.
-        const Timestamp stable = output.commit_point->optime.timestamp;
+        const Timestamp stable = oplog_->unit_boundary(output.commit_point->optime.timestamp);
         env_.engine.set_stable(stable);
         if (stable.seconds > limits::history_seconds)
             env_.engine.set_oldest({stable.seconds - limits::history_seconds, 0});

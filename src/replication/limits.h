@@ -13,6 +13,8 @@ namespace tessera::replication::limits {
 /// Entries, and their bytes, applied in one storage transaction.
 inline constexpr std::size_t apply_group_entries = 1'000;
 inline constexpr std::size_t apply_group_bytes = 4U * 1024 * 1024;
+/// Units of several entries remembered until they are committed (Oplog::unit_boundary).
+inline constexpr std::size_t units_kept = 65'536;
 /// Attempts of a group that meets write conflicts before the member gives up applying.
 inline constexpr int apply_attempts_max = 1'000;
 /// Fetched bytes that wait to be applied; the fetcher pauses beyond.

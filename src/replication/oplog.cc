@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "replication/oplog.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "replication/limits.h"
 
 namespace tessera::replication {
 
@@ -44,7 +47,10 @@ void Oplog::close_slots(const OplogSlots& slots) {
     {
         const std::lock_guard lock(mutex_);
         open_.erase(slots.first_.packed());
-        if (slots.is_committed_) closed_.insert(slots.first_.packed() + slots.count_ - 1);
+        const std::uint64_t first = slots.first_.packed();
+        const std::uint64_t last = first + slots.count_ - 1;
+        if (slots.is_committed_) closed_.insert(last);
+        if (slots.is_committed_ && slots.count_ > 1) keep_unit(first, last);
         while (!closed_.empty() && (open_.empty() || *closed_.begin() < *open_.begin())) {
             // Every open run belongs to the present term: a term ends only once all are closed.
             visible_ = {Timestamp::unpack(*closed_.begin()), slots.term_};
@@ -57,6 +63,28 @@ void Oplog::close_slots(const OplogSlots& slots) {
     if (!has_grown) return;
     grown_.notify();
     if (observer_) observer_(seen);
+}
+
+void Oplog::keep_unit(std::uint64_t first, std::uint64_t last) {
+    if (units_.size() >= limits::units_kept) {
+        // A boundary less is lost, nothing else: recovery then replays a little more.
+        const auto newest = std::prev(units_.end());
+        newest->second = std::max(newest->second, last);
+        if (newest->first < first) return;
+        // Units commit out of order: this one lies before the newest.
+        last = newest->second;
+        units_.erase(newest);
+    }
+    units_[first] = last;
+}
+
+Timestamp Oplog::unit_boundary(Timestamp at) {
+    const std::lock_guard lock(mutex_);
+    auto unit = units_.begin();
+    while (unit != units_.end() && unit->second <= at.packed())
+        unit = units_.erase(unit);
+    if (unit == units_.end() || unit->first > at.packed()) return at;
+    return Timestamp::unpack(unit->first - 1);
 }
 
 void Oplog::allow_writers(std::optional<Term> term) {
@@ -81,6 +109,8 @@ void Oplog::set_visible(OpTime at) {
     {
         const std::lock_guard lock(mutex_);
         if (visible_ == at) return;
+        // After a rollback entries are applied anew, each with its own session record.
+        if (at.timestamp < visible_.timestamp) units_.clear();
         visible_ = at;
     }
     grown_.notify();

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -72,6 +73,10 @@ public:
     OpTime visible() const;
     /// A secondary has applied (a start-up found) everything up to `at`.
     void set_visible(OpTime at);
+    /// The newest timestamp up to `at` that lies in no unit of several entries. Such a unit writes
+    /// its session record once, at its last entry: data that went back into its middle would have
+    /// the first entries' effects, but not that they were executed. Forgets what lies before.
+    Timestamp unit_boundary(Timestamp at);
     /// Notified at every growth of visible().
     async::Notification& grown() { return grown_; }
     /// Called after every growth, from the thread that caused it; must not block. Set before use.
@@ -91,6 +96,7 @@ public:
 private:
     friend class OplogSlots;
     void close_slots(const OplogSlots& slots);
+    void keep_unit(std::uint64_t first, std::uint64_t last);
 
     const storage::TablePtr table_;
     LogicalClock& clock_;
@@ -105,6 +111,9 @@ private:
     std::set<std::uint64_t> open_;     // First packed timestamp of each open run of slots.
     std::set<std::uint64_t> closed_;   // Last of each committed run that is not visible yet.
     OpTime visible_;
+    /// First and last position of each committed unit of several entries unit_boundary() has not
+    /// passed yet. Beyond limits::units_kept neighbours become one.
+    std::map<std::uint64_t, std::uint64_t> units_;
 };
 
 }  // namespace tessera::replication

@@ -170,6 +170,51 @@ TEST(Replication, ADivergedMemberRollsBack) {
     EXPECT_TRUE(old.find(items, 3));
 }
 
+// A unit of several statements of which the first alone reached a majority: the rollback keeps that
+// one, and with it the knowledge that it was executed.
+TEST(Replication, ARollbackIntoAUnitKeepsWhatItsStatementsDid) {
+    TestSet set(3);
+    ASSERT_TRUE(set.initiate(3));
+    TestMember& old = *set.primary();
+    std::size_t index = 0;
+    while (&set[index] != &old)
+        ++index;
+    ASSERT_TRUE(await(set, old, *old.insert(items, item(100, 0))));
+    ASSERT_TRUE(old.sessions->ensure_collections());
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    const SessionId id{old.replication->make_uuid(), std::string(32, 'u')};
+    OpTime last;
+    {
+        auto lease = set.run(
+            old.sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
+        ASSERT_TRUE(lease);
+        const std::vector<bson::Document> documents{item(0, 0), item(1, 1), item(2, 2)};
+        const auto at = old.insert_in_session(items, documents, *lease->get());
+        ASSERT_TRUE(at) << at.error().to_string();
+        last = *at;
+        old.served_upto = Timestamp::unpack(last.timestamp.packed() - 2);
+    }
+    const OpTime first{*old.served_upto, last.term};
+    ASSERT_TRUE(set.wait([&] { return old.replication->commit_point() == first; }));
+    set.isolate(index);
+    ASSERT_TRUE(set.wait([&] { return set.primary() != nullptr && set.primary() != &old; }));
+    ASSERT_TRUE(await(set, *set.primary(), *set.primary()->insert(items, item(101, 0))));
+    old.served_upto.reset();
+    set.heal();
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    ASSERT_EQ(old.replication->rollback_id(), 2);
+    for (std::size_t i = 0; i < 3; ++i) {
+        EXPECT_TRUE(set[i].find(items, 0));
+        EXPECT_FALSE(set[i].find(items, 1));
+        const auto lease = set.run(
+            set[i].sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
+        ASSERT_TRUE(lease) << lease.error().to_string();
+        EXPECT_FALSE((*lease)->is_incomplete());
+        EXPECT_EQ((*lease)->executed(0), first) << "member " << i;
+        EXPECT_FALSE((*lease)->executed(1)) << "member " << i;
+    }
+}
+
 TEST(Replication, AMemberAddedGetsEverything) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,12 +41,18 @@ public:
     async::Cancellation dying;
     bool is_alive = true;
     int handling = 0;
+    /// Others get its oplog only up to here, as if the rest were still on its way.
+    std::optional<Timestamp> served_upto;
 
     async::Task<std::string> handle(std::string command);
 
     /// Inserts a document, making the collection when it is missing.
     Result<OpTime> insert(const Namespace& ns, bson::View document);
     Result<OpTime> insert_in_session(const Namespace& ns, bson::View document, Session& session);
+    /// Inserts several in one unit, as statements 0, 1, ... of the session.
+    Result<OpTime> insert_in_session(const Namespace& ns,
+                                     std::span<const bson::Document> documents,
+                                     Session& session);
     Result<OpTime> update(const Namespace& ns,
                           std::int32_t id,
                           bson::View after,

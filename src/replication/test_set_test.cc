@@ -218,6 +218,7 @@ Result<bson::Document> TestMember::find_command(bson::View command) {
 }
 
 void TestMember::append_oplog(bson::ArrayBuilder& batch, Timestamp& next, Timestamp upto) {
+    if (served_upto) upto = std::min(upto, *served_upto);
     for (const bson::Document& entry : oplog()) {
         const Timestamp at = entry["ts"].as_timestamp();
         if (at < next || at > upto) continue;
@@ -317,6 +318,23 @@ Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
     origin.session = &session;
     TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
     TRY_OK(unit.insert(*lock, document, 0));
+    return unit.commit();
+}
+
+Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
+                                             std::span<const bson::Document> documents,
+                                             Session& session) {
+    TRY_OK(replication->check_writable(ns));
+    TRY_OK(ensure(ns));
+    TRY_OK(sessions->ensure_collections());
+    const auto lock = catalog->lock_shared(ns);
+    WriteOrigin origin;
+    origin.session = &session;
+    TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
+    TRY_OK(unit.reserve(static_cast<std::uint32_t>(documents.size())));
+    StatementId statement = 0;
+    for (const bson::Document& document : documents)
+        TRY_OK(unit.insert(*lock, document, statement++));
     return unit.commit();
 }
 
