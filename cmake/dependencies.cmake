@@ -10,6 +10,7 @@ pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(bson_c REQUIRED IMPORTED_TARGET libbson-1.0)
 find_package(Snappy REQUIRED)
+pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 find_package(yaml-cpp REQUIRED)
 
 # Boost.Asio is headers alone; only `net` may see them.

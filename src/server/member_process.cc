@@ -4,8 +4,6 @@
 // port or directory fail before it touches anything.
 #include <filesystem>
 
-#include <malloc.h>
-
 #include "async/block_on.h"
 #include "base/log.h"
 #include "roles/member.h"
@@ -54,7 +52,6 @@ int open_failure_code(const Error& error) {
 }  // namespace
 
 int run_member(const Settings& settings) {
-    mallopt(M_ARENA_MAX, 4);  // Many members share a laptop; an arena a thread costs megabytes.
     Machinery machinery(settings);
     if (const auto failure = machinery.listen())
         return report_failure(failure->code, failure->error);

@@ -3,8 +3,6 @@
 // mongos: sockets and a router behind them. It keeps no files.
 #include <cstdlib>
 
-#include <malloc.h>
-
 #include "async/block_on.h"
 #include "base/log.h"
 #include "roles/router.h"
@@ -19,7 +17,6 @@ constexpr Duration shutdown_grace = 5s;
 }  // namespace
 
 int run_router(const Settings& settings) {
-    mallopt(M_ARENA_MAX, 4);  // Many processes share a laptop; an arena a thread costs megabytes.
     Machinery machinery(settings);
     if (const auto failure = machinery.listen())
         return report_failure(failure->code, failure->error);
