@@ -163,6 +163,28 @@ def test_port_0_is_any_free_one_and_the_log_says_which(make_server):
         assert client.admin.command("ping")["ok"] == 1
 
 
+def test_a_late_reader_of_a_pipe_hears_the_port_again_until_somebody_connects(folder):
+    os.mkdir(f"{folder}/data")
+    command = [str(BIN / "mongod"), "--port", "0", "--dbpath", f"{folder}/data"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        def next_port():
+            for line in process.stdout:
+                entry = json.loads(line)
+                if entry["id"] == 23016:
+                    assert entry["ctx"] == "initandlisten"
+                    return entry["attr"]["port"]
+            raise AssertionError("the log ended")
+        port = next_port()
+        assert next_port() == port
+        with connect(port) as client:
+            assert client.admin.command("ping")["ok"] == 1
+        process.terminate()
+        # One may have been on its way when the client came.
+        rest = [json.loads(line)["id"] for line in process.stdout]
+        assert rest.count(23016) <= 1
+    assert process.returncode == 0
+
+
 def test_other_machines_may_come_only_when_told_so(make_server, monkeypatch):
     one = make_server("mongod", "--bind_ip_all", "--setParameter",
                       "allowNonLoopbackWithoutAuth=true").start()

@@ -142,6 +142,10 @@ void append_repl(Member& member, bson::Builder& reply) {
         auto hosts = repl.array("hosts");
         for (const HostAndPort& host : topology.hosts) hosts.append(host.to_string());
     }
+    if (!topology.passives.empty()) {
+        auto passives = repl.array("passives");
+        for (const HostAndPort& host : topology.passives) passives.append(host.to_string());
+    }
     repl.append("setName", topology.set_name);
     append_count(repl, "setVersion", topology.set_version);
     repl.append("isWritablePrimary", topology.is_writable_primary);

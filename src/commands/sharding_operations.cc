@@ -97,10 +97,7 @@ async::Task<Result<sharding::SetAddress>> inspect_set(MemberSharding& sharding,
                 "Cannot add " + seeds.to_string() + " as a shard since it is a config server");
         sharding::SetAddress whole;
         whole.set_name = seeds.set_name;
-        if (const bson::Value hosts = (*reply)["hosts"]; hosts.is_array())
-            for (const bson::Element& each : hosts.as_view())
-                if (auto parsed = HostAndPort::parse(each.value.as_string()))
-                    whole.hosts.push_back(std::move(*parsed));
+        whole.hosts = sharding::members_of_hello(*reply);
         if (whole.hosts.empty()) whole.hosts = seeds.hosts;
         co_return whole;
     }

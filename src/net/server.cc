@@ -284,14 +284,18 @@ Status Server::listen() {
 
 std::uint16_t Server::port() const { return impl_->port; }
 
+void Server::announce() const {
+    log::info(log::Component::network, 23016, "Waiting for connections",
+              {{"port", std::int64_t{impl_->port}}, {"ssl", "off"}});
+}
+
 void Server::accept() {
     for (const Listener& listener : impl_->listeners) {
         log::info(log::Component::network, 23015, "Listening on",
                   {{"address", listener.is_unix() ? listener.address().host
                                                   : listener.address().to_string()}});
     }
-    log::info(log::Component::network, 23016, "Waiting for connections",
-              {{"port", std::int64_t{impl_->port}}, {"ssl", "off"}});
+    announce();
     impl_->control->post([impl = impl_] {
         for (Listener& listener : impl->listeners) {
             impl->acceptors.push_back(std::make_unique<Acceptor>(

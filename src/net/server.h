@@ -59,6 +59,8 @@ public:
     std::uint16_t port() const;
     /// Begins to accept; logs "Listening on" for each address and "Waiting for connections".
     void accept();
+    /// Logs "Waiting for connections", the line launchers read the port from.
+    void announce() const;
 
     /// Stops to accept, closes idle connections, gives commands that run `grace` to end and their
     /// clients their answers, then cancels them. Blocks until no connection is left. Fails with

@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -51,6 +52,17 @@ std::string host_name() {
     gethostname(name, sizeof(name) - 1);
     return name[0] != '\0' ? name : "localhost";
 }
+
+// Whether another program reads our log through a pipe. Node's child_process makes it a socket.
+bool is_log_piped(const Settings& settings) {
+    struct stat output {};
+    return settings.log_path.empty() && ::fstat(STDOUT_FILENO, &output) == 0 &&
+           (S_ISFIFO(output.st_mode) || S_ISSOCK(output.st_mode));
+}
+
+// When "Waiting for connections" is said again: after the first, then twice as late each time.
+constexpr Duration announce_again_first = 250ms;
+constexpr int announce_again_max = 6;
 
 }  // namespace
 
@@ -137,10 +149,24 @@ void Machinery::request_stop(int exit_code) {
     stopping_.notify_all();
 }
 
+// A program that starts us with port 0 knows the port from "Waiting for connections" alone, and may
+// miss it: mongodb-runner --logDir opens a file between the start and its reading of lines, and
+// drops what has come by then. A mongod is slower than that; we say the line again instead, until
+// the first client shows that somebody has heard it.
 int Machinery::wait_for_stop() {
+    Duration pause = announce_again_first;
+    for (int i = 0; i < announce_again_max && is_log_piped(settings_); ++i, pause *= 2) {
+        if (is_ending_within(pause) || server_.statistics().total_created > 0) break;
+        server_.announce();
+    }
     std::unique_lock lock(mutex_);
     stopping_.wait(lock, [&] { return exit_code_.has_value(); });
     return *exit_code_;
+}
+
+bool Machinery::is_ending_within(Duration time) {
+    std::unique_lock lock(mutex_);
+    return stopping_.wait_for(lock, time, [&] { return exit_code_.has_value(); });
 }
 
 bool Machinery::shut_down(Duration grace) {

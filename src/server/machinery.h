@@ -45,13 +45,16 @@ public:
 
     /// Ask for the end; any thread. The first code counts.
     void request_stop(int exit_code);
-    /// Blocks until somebody asked for the end; returns the code.
+    /// Blocks until somebody asked for the end; returns the code. Meanwhile tells late readers of
+    /// our standard output the port again, as long as nobody has connected.
     int wait_for_stop();
     /// Closes connections after `grace`, then stops the threads. Returns whether everything ended,
     /// so that objects may be destroyed.
     bool shut_down(Duration grace);
 
 private:
+    bool is_ending_within(Duration time);
+
     const Settings& settings_;
     async::SystemClock clock_;
     Random random_;

@@ -82,6 +82,20 @@ std::string SetAddress::to_string() const {
     return result;
 }
 
+std::vector<HostAndPort> members_of_hello(bson::View reply) {
+    std::vector<HostAndPort> hosts;
+    for (const char* const field : {"hosts", "passives"}) {
+        const bson::Value list = reply[field];
+        if (!list.is_array()) continue;
+        for (const bson::Element& each : list.as_view()) {
+            if (!each.value.is_string()) continue;
+            if (auto parsed = HostAndPort::parse(each.value.as_string()))
+                hosts.push_back(std::move(*parsed));
+        }
+    }
+    return hosts;
+}
+
 Error error_of(bson::View reply) {
     bson::Builder details;
     bool has_details = false;
@@ -218,14 +232,7 @@ async::Task<void> ShardRegistry::ask(std::shared_ptr<Set> set, HostAndPort host,
     const bool is_primary = reply["isWritablePrimary"].is_truthy() || reply["ismaster"].is_truthy();
     if (is_primary) {
         set->primary = host;
-        std::vector<HostAndPort> hosts;
-        if (const bson::Value list = reply["hosts"]; list.is_array()) {
-            for (const bson::Element& each : list.as_view()) {
-                if (!each.value.is_string()) continue;
-                if (auto parsed = HostAndPort::parse(each.value.as_string()))
-                    hosts.push_back(std::move(*parsed));
-            }
-        }
+        auto hosts = members_of_hello(reply);
         if (!hosts.empty()) set->address.hosts = std::move(hosts);
     } else if (set->primary && *set->primary == host) {
         set->primary.reset();

@@ -46,6 +46,9 @@ struct SetAddress {
     std::string to_string() const;
 };
 
+/// The data-bearing members a set's hello names, also those that can never be primary.
+std::vector<HostAndPort> members_of_hello(bson::View reply);
+
 /// The Error a reply with ok: 0 stands for; its extra fields become the details.
 Error error_of(bson::View reply);
 /// The reply, or its Error when it is not ok.
