@@ -10,9 +10,6 @@ peer="${MONGOD:-$(command -v mongod || true)}"
 if [ -z "$peer" ]; then
     peer="$(tools/setup/clients.sh --where peer)/bin/mongod"
 fi
-for program in "$build"/bin/bench_*; do
-    [ ! -x "$program" ] || "$program"
-done
 export TESSERA_BIN="$PWD/$build/bin" PYTHONDONTWRITEBYTECODE=1
 python="$(tools/setup/clients.sh --where python)/bin/python"
 exec "$python" bench/run.py --peer "$peer" "$@" </dev/null

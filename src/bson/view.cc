@@ -3,6 +3,45 @@
 
 namespace tessera::bson {
 
+namespace {
+
+std::uint32_t length_at(const char* data) {
+    std::uint32_t length;
+    std::memcpy(&length, data, sizeof(length));
+    return length;
+}
+
+/// The size of a value of a document that is known to be valid. Looks at the value's beginning
+/// only: its end may lie in memory nobody needs.
+std::uint32_t size_of_valid(Type type, const char* data) {
+    switch (type) {
+        case Type::int32:
+            return 4;
+        case Type::number_double:
+        case Type::date:
+        case Type::timestamp:
+        case Type::int64:
+            return 8;
+        case Type::boolean:
+            return 1;
+        case Type::object_id:
+            return 12;
+        case Type::string:
+        case Type::code:
+        case Type::symbol:
+            return 4 + length_at(data);
+        case Type::object:
+        case Type::array:
+            return length_at(data);
+        case Type::binary:
+            return 5 + length_at(data);
+        default:
+            return static_cast<std::uint32_t>(value_size(type, data, std::size_t{1} << 31));
+    }
+}
+
+}  // namespace
+
 void View::Iterator::read() {
     const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at_));
     if (type == Type::missing) {  // The document's closing NUL.
@@ -12,9 +51,7 @@ void View::Iterator::read() {
     const char* const name = at_ + 1;
     const std::size_t length = std::strlen(name);
     const char* const data = name + length + 1;
-    // Valid documents only: the sizes were checked when the bytes came in.
-    const auto size = value_size(type, data, std::size_t{1} << 31);
-    element_ = {{name, length}, Value(type, data, static_cast<std::uint32_t>(size))};
+    element_ = {{name, length}, Value(type, data, size_of_valid(type, data))};
 }
 
 Value View::operator[](std::string_view name) const {

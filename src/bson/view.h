@@ -35,6 +35,12 @@ public:
 
         Iterator() = default;
         explicit Iterator(const char* at) : at_(at) { read(); }
+        /// The end, to compare with: the bytes there are not looked at.
+        static Iterator past(const char* at) {
+            Iterator result;
+            result.at_ = at;
+            return result;
+        }
         const Element& operator*() const { return element_; }
         const Element* operator->() const { return &element_; }
         Iterator& operator++() {
@@ -58,7 +64,7 @@ public:
     };
 
     Iterator begin() const { return Iterator(data_ + 4); }
-    Iterator end() const { return Iterator(data_ + size() - 1); }
+    Iterator end() const { return Iterator::past(data_ + size() - 1); }
 
     bool is_empty() const { return size() <= 5; }
     /// Bytes in all, the length itself included.

@@ -92,4 +92,8 @@ public:
 /// refuses. Returns the document to store.
 Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& fresh_id);
 
+/// As fix_document(), without a copy of what needs no mending: whether the document may be stored
+/// as it is.
+Result<bool> is_storable(bson::View document);
+
 }  // namespace tessera::catalog

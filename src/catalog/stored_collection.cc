@@ -216,8 +216,19 @@ std::vector<std::pair<std::string, std::uint64_t>> StoredCollection::index_sizes
     return result;
 }
 
-Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& fresh_id) {
-    const bson::Value id = document["_id"];
+namespace {
+Status check_size(std::size_t bytes) {
+    if (bytes <= bson::document_bytes_max) return {};
+    return Error(ErrorCode::bad_value,
+                 "object to insert too large. size in bytes: " + std::to_string(bytes) +
+                     ", max size: " + std::to_string(bson::document_bytes_max));
+}
+}  // namespace
+
+Result<bool> is_storable(bson::View document) {
+    const bson::Element first = document.front();
+    const bool is_first = first.name == "_id";
+    const bson::Value id = is_first ? first.value : document["_id"];
     switch (id.type()) {
         case bson::Type::array:
         case bson::Type::regex:
@@ -236,11 +247,17 @@ Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& f
         default:
             break;
     }
+    if (is_first) TRY_OK(check_size(document.size()));
+    return is_first;
+}
+
+Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& fresh_id) {
+    TRY(const bool is_right, is_storable(document));
+    if (is_right) return bson::Document(document);
     bson::Builder fixed;
+    const bson::Value id = document["_id"];
     if (id.is_missing()) {
         fixed.append("_id", fresh_id);
-        fixed.append_all(document);
-    } else if (document.front().name == "_id") {
         fixed.append_all(document);
     } else {
         fixed.append("_id", id);
@@ -249,11 +266,7 @@ Result<bson::Document> fix_document(bson::View document, const bson::ObjectId& f
         }
     }
     bson::Document result = std::move(fixed).finish();
-    if (result.size() > bson::document_bytes_max) {
-        return Error(ErrorCode::bad_value,
-                     "object to insert too large. size in bytes: " + std::to_string(result.size()) +
-                         ", max size: " + std::to_string(bson::document_bytes_max));
-    }
+    TRY_OK(check_size(result.size()));
     return result;
 }
 

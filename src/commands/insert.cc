@@ -14,8 +14,9 @@
 namespace tessera::commands {
 namespace {
 
-constexpr std::size_t group_documents_max = 256;
-constexpr std::size_t group_bytes_max = 1024 * 1024;
+// Bounded by what the journal's record of one unit takes: its buffer grows with every document.
+constexpr std::size_t group_documents_max = 64;
+constexpr std::size_t group_bytes_max = 128 * 1024;
 // Beyond this an insert leaves the network thread.
 constexpr std::size_t inline_bytes_max = 128 * 1024;
 
@@ -26,28 +27,44 @@ struct Insert {
     bool keeps_empty_timestamps = false;  // bypassEmptyTsReplacement.
 };
 
+// A document of the request as it is, or as it had to be mended.
+struct Prepared {
+    std::size_t index;
+    bson::View given;
+    std::optional<bson::Document> mended;
+
+    bson::View document() const { return mended ? mended->view() : given; }
+};
+
+bool is_empty_timestamp(const bson::Element& field) {
+    return field.value.type() == bson::Type::timestamp && field.name != "_id" &&
+           field.value.as_timestamp().is_null();
+}
+
 // A top-level Timestamp(0, 0) stands for now, save in _id and where the client says otherwise.
-void fill_empty_timestamps(Member& member, bson::Document& document) {
-    const auto is_empty = [](const bson::Element& field) {
-        return field.value.type() == bson::Type::timestamp && field.name != "_id" &&
-               field.value.as_timestamp().is_null();
-    };
-    const bson::View view = document;
-    if (std::none_of(view.begin(), view.end(), is_empty)) return;
+void fill_empty_timestamps(Member& member, Prepared& prepared) {
+    const bson::View view = prepared.document();
+    if (std::none_of(view.begin(), view.end(), is_empty_timestamp)) return;
     bson::Builder filled;
     for (const bson::Element& field : view) {
-        if (is_empty(field))
+        if (is_empty_timestamp(field))
             filled.append(field.name, member.logical_clock.make(1, member.clock.wall_now()));
         else
             filled.append(field);
     }
-    document = std::move(filled).finish();
+    prepared.mended = std::move(filled).finish();
 }
 
-struct Prepared {
-    std::size_t index;
-    bson::Document document;
-};
+Result<Prepared> prepare(Insert& insert, std::size_t index) {
+    Member& member = insert.command.member;
+    Prepared prepared{index, insert.documents[index], {}};
+    TRY(const bool is_storable, catalog::is_storable(prepared.given));
+    if (!is_storable) {
+        TRY(prepared.mended, catalog::fix_document(prepared.given, member.make_object_id()));
+    }
+    if (!insert.keeps_empty_timestamps) fill_empty_timestamps(member, prepared);
+    return prepared;
+}
 
 Status insert_group(Insert& insert, const std::vector<Prepared>& group) {
     WriteCommand& command = insert.command;
@@ -58,7 +75,7 @@ Status insert_group(Insert& insert, const std::vector<Prepared>& group) {
     if (command.ns.is_replicated() && group.size() > 1)
         TRY_OK(unit.reserve(static_cast<std::uint32_t>(group.size())));
     for (const Prepared& each : group)
-        TRY_OK(unit.insert(*lock, each.document, command.statement_id(each.index),
+        TRY_OK(unit.insert(*lock, each.document(), command.statement_id(each.index),
                            command.validates));
     if (lock->options().is_capped) TRY_OK(unit.trim_capped(*lock));
     TRY(const OpTime at, unit.commit());
@@ -67,7 +84,7 @@ Status insert_group(Insert& insert, const std::vector<Prepared>& group) {
     member.metrics.documents_inserted.fetch_add(static_cast<std::int64_t>(group.size()));
     member.metrics.operations.insert.fetch_add(static_cast<std::int64_t>(group.size()));
     for (const Prepared& each : group)
-        notify_write(member, command, each.document, each.document, false);
+        notify_write(member, command, each.document(), each.document(), false);
     return {};
 }
 
@@ -120,19 +137,16 @@ async::Task<Status> insert_all(Insert& insert) {
             insert.command.wrote(*executed);
             continue;
         }
-        auto fixed = catalog::fix_document(insert.documents[i],
-                                           insert.command.member.make_object_id());
-        if (!fixed) {
+        auto prepared = prepare(insert, i);
+        if (!prepared) {
             CO_TRY(const bool goes_on, co_await flush(insert, group));
             if (!goes_on) co_return Status();
-            insert.reply.add_error(static_cast<std::int64_t>(i), fixed.error());
+            insert.reply.add_error(static_cast<std::int64_t>(i), prepared.error());
             if (insert.command.is_ordered) co_return Status();
             continue;
         }
-        if (!insert.keeps_empty_timestamps)
-            fill_empty_timestamps(insert.command.member, *fixed);
-        bytes += fixed->size();
-        group.push_back(Prepared(i, std::move(*fixed)));
+        bytes += prepared->document().size();
+        group.push_back(std::move(*prepared));
         if (group.size() >= group_documents_max || bytes >= group_bytes_max) {
             bytes = 0;
             CO_TRY(const bool goes_on, co_await flush(insert, group));

@@ -42,6 +42,7 @@ struct WriteUnit::State {
     std::optional<Image> image;
     std::vector<StatementId> statements;
     OpTime last;
+    std::string encoded;  // An entry at a time: the buffer serves them all.
 
     Oplog* oplog() const { return replication.oplog(); }
 };
@@ -70,7 +71,8 @@ Result<WriteUnit> WriteUnit::begin(Replication& replication,
                                                  .pending = {},
                                                  .image = {},
                                                  .statements = {},
-                                                 .last = {}}));
+                                                 .last = {},
+                                                 .encoded = {}}));
     TRY(unit.transaction_, engine.begin());
     return unit;
 }
@@ -243,9 +245,9 @@ Status WriteUnit::log(OplogEntry entry, StatementId statement) {
     ENSURE(state.slots_used < state.slots.count());
     state.last = state.slots[state.slots_used++];
     TRY_OK(transaction_->set_timestamp(state.last.timestamp));
-    std::string bytes;
-    entry.encode(state.last, state.clock.wall_now(), bytes);
-    return state.oplog()->write(*transaction_, state.last, bytes);
+    state.encoded.clear();
+    entry.encode(state.last, state.clock.wall_now(), state.encoded);
+    return state.oplog()->write(*transaction_, state.last, state.encoded);
 }
 
 Result<OpTime> WriteUnit::commit() {
@@ -254,9 +256,8 @@ Result<OpTime> WriteUnit::commit() {
         TRY(state.slots, state.oplog()->open_slots(1, state.clock.wall_now()));
         state.last = state.slots[0];
         TRY_OK(transaction_->set_timestamp(state.last.timestamp));
-        std::string bytes;
-        state.pending->entry.encode(state.last, state.clock.wall_now(), bytes);
-        TRY_OK(state.oplog()->write(*transaction_, state.last, bytes));
+        state.pending->entry.encode(state.last, state.clock.wall_now(), state.encoded);
+        TRY_OK(state.oplog()->write(*transaction_, state.last, state.encoded));
     }
     Session* const session = state.last.is_null() ? nullptr : state.origin.session;
     if (session != nullptr) {
