@@ -12,8 +12,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <string_view>
@@ -131,6 +131,12 @@ constexpr Named operations[] = {{"find_by_id", find_by_id},     {"find_range", f
                                 {"insert_one", insert_one},     {"update_by_id", update_by_id},
                                 {"insert_bulk", insert_bulk},   {"scan", scan}};
 
+int number(std::string_view text) {
+    int result = 0;
+    std::from_chars(text.data(), text.data() + text.size(), result);
+    return result;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -145,13 +151,14 @@ int main(int argc, char** argv) {
         return 2;
     }
     mongoc_init();
-    std::atomic<int> left = std::atoi(argv[3]);
+    std::atomic<int> left = number(argv[3]);
     std::atomic<bool> is_right = true;
+    const int connections = number(argv[4]);
     std::vector<std::thread> threads;
-    for (int i = 0; i < std::atoi(argv[4]); ++i) {
+    for (int i = 0; i < connections; ++i) {
         threads.emplace_back([&, i] {
             Connection connection{mongoc_client_new(argv[1]), nullptr, {}};
-            connection.random.seed(static_cast<unsigned>(std::atoi(argv[5]) * 1000 + i));
+            connection.random.seed(static_cast<unsigned>(number(argv[5]) * 1000 + i));
             connection.collection =
                 mongoc_client_get_collection(connection.client, "bench", "documents");
             while (is_right && left.fetch_sub(1) > 0) {

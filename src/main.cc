@@ -10,10 +10,10 @@
 #include "server/program.h"
 
 /// jemalloc's options (jemalloc(3), TUNING). Fourteen processes share a laptop, so few arenas, and
-/// what a burst freed goes back to the system after a second.
+/// what a burst freed goes back to the system within ten seconds.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0";
+const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0";
 }
 
 namespace {

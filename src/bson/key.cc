@@ -407,7 +407,9 @@ std::string record_key(RecordId id) {
 
 RecordId record_id_of(std::string_view key) {
     if (key.size() != 8) return {};
-    return {static_cast<std::int64_t>(load_big_endian(key.data(), 8))};
+    std::uint64_t bytes;
+    std::memcpy(&bytes, key.data(), sizeof(bytes));
+    return {static_cast<std::int64_t>(__builtin_bswap64(bytes))};
 }
 
 }  // namespace tessera::bson

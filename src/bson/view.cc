@@ -55,9 +55,21 @@ void View::Iterator::read() {
 }
 
 Value View::operator[](std::string_view name) const {
-    for (const Element& element : *this)
-        if (element.name == name) return element.value;
-    return {};
+    // As by the iterator, but of a field that is not the one only its size is read.
+    const char* at = data_ + 4;
+    while (true) {
+        const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at));
+        if (type == Type::missing) return {};  // The document's closing NUL.
+        const char* const field = at + 1;
+        std::size_t same = 0;
+        while (same < name.size() && field[same] == name[same] && name[same] != '\0') ++same;
+        const bool is_wanted = same == name.size() && field[same] == '\0';
+        const char* const data =
+            is_wanted ? field + same + 1 : field + same + std::strlen(field + same) + 1;
+        const std::uint32_t size = size_of_valid(type, data);
+        if (is_wanted) return {type, data, size};
+        at = data + size;
+    }
 }
 
 Value View::at_path(std::string_view path) const {

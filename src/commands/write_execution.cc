@@ -15,15 +15,8 @@ constexpr Duration pause_max = 32ms;
 
 replication::StatementId WriteCommand::statement_id(std::size_t index) const {
     if (invocation.session == nullptr) return replication::no_statement;
-    const bson::View body = invocation.request.body;
-    if (const bson::Value ids = body["stmtIds"]; ids.is_array()) {
-        const bson::Value id = ids.as_view()[std::to_string(index)];
-        if (id.is_number()) return static_cast<replication::StatementId>(id.to_int64());
-    }
-    if (const bson::Value id = body["stmtId"]; id.is_number())
-        return static_cast<replication::StatementId>(id.to_int64() +
-                                                     static_cast<std::int64_t>(index));
-    return static_cast<replication::StatementId>(index);
+    if (index < statement_ids.size()) return statement_ids[index];
+    return first_statement + static_cast<replication::StatementId>(index);
 }
 
 Result<std::optional<OpTime>> WriteCommand::executed(std::size_t index) const {
@@ -37,6 +30,24 @@ Result<std::optional<OpTime>> WriteCommand::executed(std::size_t index) const {
     if (at) member.metrics.retried_statements.fetch_add(1, std::memory_order_relaxed);
     return at;
 }
+
+namespace {
+void read_statement_ids(WriteCommand& command) {
+    if (command.invocation.session == nullptr) return;
+    const auto to_id = [](const bson::Value& value) {
+        return static_cast<replication::StatementId>(value.to_int64());
+    };
+    const bson::View body = command.invocation.request.body;
+    if (const bson::Value first = body["stmtId"]; first.is_number())
+        command.first_statement = to_id(first);
+    const bson::Value ids = body["stmtIds"];
+    if (!ids.is_array()) return;
+    for (const bson::Element& id : ids.as_view()) {
+        if (!id.value.is_number()) break;
+        command.statement_ids.push_back(to_id(id.value));
+    }
+}
+}  // namespace
 
 Result<WriteCommand> parse_write_command(Member& member,
                                          Invocation& invocation,
@@ -52,7 +63,8 @@ Result<WriteCommand> parse_write_command(Member& member,
     const bool is_client = !invocation.operation->client->is_internal;
     if (is_client && ns.is_oplog())
         return Error(ErrorCode::invalid_namespace, "cannot write to '" + ns.to_string() + "'");
-    WriteCommand command{member, invocation, std::move(ns), true, true, {}};
+    WriteCommand command{member, invocation, std::move(ns), true, true, {}, {}, 0};
+    read_statement_ids(command);
     if (!ordered.is_missing()) {
         TRY(command.is_ordered, bool_argument(request.body, "ordered", true, request.name));
     }

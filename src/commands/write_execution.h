@@ -27,6 +27,8 @@ struct WriteCommand {
     bool is_ordered = true;
     bool validates = true;  // Not bypassDocumentValidation.
     Placement placement;
+    std::vector<replication::StatementId> statement_ids;  // stmtIds, where the request has them.
+    replication::StatementId first_statement = 0;         // Else they count up from here.
 
     replication::WriteOrigin origin() const {
         return {invocation.session, false, placement.shard_key.view()};

@@ -17,8 +17,8 @@ inline constexpr std::size_t read_ahead_bytes_max = 64 * 1024;
 /// Requests of one connection in a row before others have their turn.
 inline constexpr std::uint64_t turn_requests = 32;
 /// Reply buffers a loop keeps for the next request, and how large they may be.
-inline constexpr std::size_t spare_buffers_max = 32;
-inline constexpr std::size_t spare_buffer_bytes_max = 64 * 1024;
+inline constexpr std::size_t spare_buffers_max = 8;
+inline constexpr std::size_t spare_buffer_bytes_max = 256 * 1024;
 /// Time to a new attempt when accept() fails for want of descriptors.
 inline constexpr Duration accept_pause = 100ms;
 /// How long after the grace period cancelled commands may take to end, before shut_down gives up.

@@ -150,6 +150,10 @@ bool expands_end(NodeKind kind) {
 
 void Evaluator::collect(const std::vector<std::string>& fields, View document, std::size_t base) {
     auto& slots = context_.slots_;
+    if (fields.size() == 1) {
+        slots.push_back(document[fields.front()]);
+        return;
+    }
     slots.resize(base + fields.size());
     std::fill(slots.begin() + static_cast<std::ptrdiff_t>(base), slots.end(), Value());
     std::size_t left = fields.size();

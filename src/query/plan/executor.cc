@@ -187,6 +187,7 @@ Result<bson::Document> Executor::index_key() const {
 
 void Executor::save_state() {
     if (!candidates_.empty()) candidates_[0].root->save();
+    context_.records.save();
     context_.transaction = nullptr;
 }
 

@@ -19,7 +19,7 @@ Status PlanStage::restore() {
 
 Result<bool> PlanStage::fetch_document(Row& row) {
     TRY(const auto found,
-        context_.transaction->get(context_.source->records(), bson::record_key(row.id)));
+        context_.records.read(*context_.transaction, context_.source->records(), row.id));
     if (!found) return false;
     row.document = bson::View(found->data());
     row.has_document = true;

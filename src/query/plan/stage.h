@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "bson/builder.h"
 #include "query/plan/plan.h"
+#include "query/plan/record_reader.h"
 #include "storage/engine.h"
 
 namespace tessera::query {
@@ -23,6 +24,7 @@ struct ExecutionContext {
     CollectionSource* source = nullptr;
     const ReadRequest* request = nullptr;
     storage::Transaction* transaction = nullptr;  // Null while saved.
+    RecordReader records;
     MatchContext match;
 };
 
