@@ -21,9 +21,11 @@ net::ServerOptions network_options(const Settings& settings) {
     options.port = settings.effective_port();
     options.ipv6 = settings.ipv6;
     if (settings.has_unix_socket) options.unix_socket_directory = settings.unix_socket_directory;
-    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
-    options.network_threads =
-        settings.network_threads > 0 ? settings.network_threads : std::min<std::size_t>(cores, 8);
+    // A loop that serves many connections sleeps seldom; the other cores are for workers, the
+    // journal and whatever else the machine runs.
+    const std::size_t half = std::thread::hardware_concurrency() / 2;
+    options.network_threads = settings.network_threads > 0 ? settings.network_threads
+                                                           : std::clamp<std::size_t>(half, 1, 8);
     options.connections_max = settings.connections_max;
     return options;
 }
