@@ -10,6 +10,8 @@ counted is the kernel putting an idle machine to sleep and waking it, the same o
 import pathlib
 import subprocess
 
+import psutil
+
 from lib import replica_set as sets
 from lib import server
 
@@ -83,14 +85,29 @@ def measure(ours, peer, folder):
             side.close()
 
 
-def router_microseconds(cluster, requests=40000):
-    """CPU the router spends on a point read it sends to one shard."""
+def cpu_of(process, uri, requests=40000):
+    """CPU of a process that stands between client and server, a point read."""
+    run_load(uri, "find_by_id", requests // 10)
+    before = sum(process.cpu_times()[:2])
+    run_load(uri, "find_by_id", requests)
+    return (sum(process.cpu_times()[:2]) - before) * 1e6 / requests
+
+
+def router_microseconds(cluster):
+    """(CPU the router spends on a point read it sends to one shard, what a relay would)."""
     cluster.client.admin.command("shardCollection", "bench.documents", key={"_id": 1})
     fill(cluster.client)
     host = cluster.uri.split("//", 1)[1].split("/", 1)[0].split(",")[0]
-    router = cluster.process_at(int(host.rsplit(":", 1)[1]))
-    uri = f"mongodb://{host}/?directConnection=true"
-    run_load(uri, "find_by_id", requests // 10)
-    before = sum(router.cpu_times()[:2])
-    run_load(uri, "find_by_id", requests)
-    return (sum(router.cpu_times()[:2]) - before) * 1e6 / requests
+    port = int(host.rsplit(":", 1)[1])
+    router = cluster.process_at(port)
+    with subprocess.Popen([pathlib.Path(server.BIN) / "relay", str(port)],
+                          stdout=subprocess.PIPE, text=True) as relay:
+        try:
+            through = f"mongodb://127.0.0.1:{int(relay.stdout.readline())}/?directConnection=true"
+            spent = []
+            for _ in range(ROUNDS):
+                spent.append((cpu_of(router, f"mongodb://{host}/?directConnection=true"),
+                              cpu_of(psutil.Process(relay.pid), through)))
+        finally:
+            relay.kill()
+    return min(router for router, _ in spent), min(relay for _, relay in spent)
