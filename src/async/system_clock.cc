@@ -70,6 +70,15 @@ void SystemClock::State::compact() {
     cancelled = 0;
 }
 
+// A cancelled timer is nothing to wake for: most are deadlines of requests long answered.
+void SystemClock::State::drop_cancelled() {
+    while (!heap.empty() && !armed.contains(heap.front().timer)) {
+        std::pop_heap(heap.begin(), heap.end(), Later());
+        heap.pop_back();
+        if (cancelled > 0) --cancelled;
+    }
+}
+
 std::size_t SystemClock::pending() const {
     const std::lock_guard lock(state_->mutex);
     return state_->armed.size();
@@ -118,6 +127,7 @@ void SystemClock::run(const std::shared_ptr<State>& state) {
         state->waiting_until = Instant();  // Nobody needs to wake us now.
         state->fire_due(lock, state);
         if (state->is_stopped) break;
+        state->drop_cancelled();
         if (state->heap.empty()) {
             state->waiting_until = no_deadline;
             state->earlier.wait(lock);

@@ -60,6 +60,7 @@ private:
         bool is_stopped = false;
 
         void compact();
+        void drop_cancelled();
         void fire_due(std::unique_lock<std::mutex>& lock, const std::shared_ptr<State>& self);
     };
     static void run(const std::shared_ptr<State>& state);

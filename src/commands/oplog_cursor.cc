@@ -76,7 +76,7 @@ private:
         if (next_ > visible) return {};
         TRY(const auto transaction, member_.engine->begin());
         const auto cursor = transaction->open_cursor(oplog.table());
-        TRY(bool has_entry, cursor->seek(replication::Oplog::key_of(next_)));
+        TRY(bool has_entry, seek(*cursor));
         for (int i = 0; has_entry && i < entries_per_slice && !batch.is_full(); ++i) {
             const Timestamp at = replication::Oplog::timestamp_of(cursor->key());
             if (at > visible) break;
@@ -92,15 +92,29 @@ private:
                     batch.append(entry);
                 }
             }
+            last_ = at;
             next_ = Timestamp::unpack(at.packed() + 1);
             TRY(has_entry, cursor->next());
         }
         return {};
     }
 
+    // Where the entry last read is gone, so may be others after it: a reader may skip none unseen.
+    Result<bool> seek(storage::Cursor& cursor) {
+        if (last_.is_null()) return cursor.seek(replication::Oplog::key_of(next_));
+        const std::string key = replication::Oplog::key_of(last_);
+        TRY(const bool found, cursor.seek(key));
+        if (found && cursor.key() == key) return cursor.next();
+        return Error(ErrorCode::capped_position_lost,
+                     "CollectionScan died due to position in capped collection being deleted. Last "
+                     "seen record id: RecordId(" +
+                         std::to_string(last_.packed()) + ")");
+    }
+
     Member& member_;
     CompiledFind find_;
     Timestamp next_;  // Where reading goes on.
+    Timestamp last_;  // Of the entry read last.
     std::optional<OpTime> known_commit_point_;
     bool wants_repl_data_ = false;
     bool wants_query_data_ = false;

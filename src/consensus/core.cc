@@ -126,6 +126,7 @@ void Core::on_request_lost(const Request& request,
             return;
         case Request::Kind::position:
             if (position_request_ == id) position_request_ = 0;
+            position_lost_ = true;
             // Not at once, since that would spin against a dead source.
             next_position_at_ = now + heartbeat_interval();
             return;
@@ -185,7 +186,7 @@ void Core::tick(Instant now) {
         if (peer.heartbeat == 0 && peer.next_heartbeat <= now) heartbeat_now(member, peer, now);
     tick_primary(now);
     tick_elections(now);
-    if (next_position_at_ <= now) positions_dirty_ = true;
+    if (positions_due() <= now) positions_dirty_ = true;
     finish(now);
 }
 
@@ -195,7 +196,7 @@ Instant Core::next_deadline() const {
         next = std::min(next, request.deadline);
     for (const auto& [member, peer] : peers_)
         if (peer.heartbeat == 0) next = std::min(next, peer.next_heartbeat);
-    if (may_send_positions() && position_request_ == 0) next = std::min(next, next_position_at_);
+    if (may_send_positions() && position_request_ == 0) next = std::min(next, positions_due());
     if (const auto* candidate = std::get_if<Candidate>(&role_))
         next = std::min(next, candidate->deadline);
     if (const auto* primary = std::get_if<Primary>(&role_)) {
@@ -231,7 +232,7 @@ Duration Core::heartbeat_interval() const {
     // An interval near the election timeout would take every late heartbeat for a dead primary.
     const auto configured =
         config_ ? config_->settings.heartbeat_interval : ConfigSettings{}.heartbeat_interval;
-    return std::min(configured, election_timeout() / 4);
+    return std::min(configured, election_timeout() / 3);
 }
 
 Duration Core::heartbeat_timeout() const {

@@ -225,6 +225,11 @@ public:
                                    const OplogQueryMetadata& query,
                                    OpTime last_fetched,
                                    Instant now) const;
+    /// Whether nothing more is to be expected of `source`: it is down, or cannot be read.
+    bool is_source_lost(const HostAndPort& source) const;
+    /// Whether to give up a fetch from `source` that waits for its answer: the source is lost, or
+    /// it was the primary and another one is now.
+    bool should_abandon_source(const HostAndPort& source) const;
     void denylist_sync_source(const HostAndPort& source, Instant until);
     /// replSetSyncFrom. Fails with the protocol's errors; returns the source before.
     Result<HostAndPort> sync_from(const HostAndPort& source, OpTime last_fetched);
@@ -380,6 +385,10 @@ private:
                             const HeartbeatReply& reply,
                             Instant now);
     void update_peer(Peer& peer, const Request& request, const HeartbeatReply& reply, Instant now);
+    void learn_from_report(MemberId member, Peer& peer, const SenderReport& report, Instant now);
+    Duration heartbeat_pause(MemberId member) const;
+    bool yields_heartbeats_to(MemberId member) const;
+    void heard_primary(MemberId member, Peer& peer, Instant now);
     void on_heartbeat_failed(MemberId member, Peer& peer, const std::string& reason, Instant now);
     void offer_config(const ReplicaSetConfig& config);
     void set_primary(MemberId primary);
@@ -393,6 +402,7 @@ private:
     void on_vote_request(const Envelope& envelope, const VoteRequest& request, Instant now);
     std::string reason_to_refuse(const VoteRequest& request) const;
     void on_vote_reply(const Request& request, const VoteReply& reply, Instant now);
+    int voters_to_hear(const Candidate& candidate, Instant now) const;
     void count_vote(MemberId member, bool granted, Instant now);
     void lose_election(Instant now);
     void win_election(Instant now);
@@ -423,6 +433,7 @@ private:
     void on_position_update(const Envelope& envelope, const PositionUpdate& update, Instant now);
     void send_positions(Instant now);
     bool may_send_positions() const;
+    Instant positions_due() const;
     void positions_changed(Instant now);
 
     // Reconfiguration.
@@ -498,6 +509,9 @@ private:
     std::vector<Instant> source_changes_;  // Because of ping, within the last hour.
     RequestId position_request_ = 0;
     bool positions_dirty_ = false;
+    bool position_lost_ = false;  // The last update may not have arrived.
+    bool relays_life_ = false;    // Somebody's sign of life is to be passed on.
+    bool source_led_ = false;     // The sync source was the primary when it was chosen.
 
     // Shown.
     std::int64_t topology_version_ = 0;

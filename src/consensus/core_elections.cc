@@ -164,6 +164,18 @@ void Core::on_vote_reply(const Request& request, const VoteReply& reply, Instant
     count_vote(request.member, reply.granted, now);
 }
 
+/// Voters who have not answered. Once somebody refused, one silent for a time-out is not waited
+/// for: two that split the vote of a frozen primary's set would both wait for that primary.
+int Core::voters_to_hear(const Candidate& candidate, Instant now) const {
+    const bool is_refused = candidate.answered.size() > candidate.granted.size();
+    int open = 0;
+    for (const auto& [member, peer] : peers_) {
+        if (!config_->find(member)->is_voter() || candidate.answered.contains(member)) continue;
+        if (!is_refused || now - peer.last_update < election_timeout()) ++open;
+    }
+    return open;
+}
+
 void Core::count_vote(MemberId member, bool granted, Instant now) {
     auto& candidate = std::get<Candidate>(role_);
     if (const auto* voter = config_->find(member); voter == nullptr || !voter->is_voter()) return;
@@ -171,7 +183,7 @@ void Core::count_vote(MemberId member, bool granted, Instant now) {
     if (granted) candidate.granted.insert(member);
     const int needed = config_->majority_vote_count();
     const int votes = static_cast<int>(candidate.granted.size());
-    const int open = config_->voter_count() - static_cast<int>(candidate.answered.size());
+    const int open = voters_to_hear(candidate, now);
     if (votes >= needed) {
         if (candidate.phase == Candidate::Phase::dry_run) return begin_real_election(now);
         return win_election(now);

@@ -17,7 +17,26 @@ HeartbeatRequest Core::make_heartbeat() const {
     request.from_id = self_.value_or(no_member);
     request.term = term_;
     request.primary_id = primary_;
+    if (is_member())
+        request.sender = SenderReport{state(),
+                                      reported_applied(),
+                                      reported_durable(),
+                                      commit_point_,
+                                      sync_source_,
+                                      is_primary() ? election_timestamp_ : Timestamp{}};
     return request;
+}
+
+/// Two secondaries that have a primary need each other's news less often than its news.
+Duration Core::heartbeat_pause(MemberId member) const {
+    const bool is_urgent = primary_ == no_member || is_primary() || member == primary_;
+    return is_urgent ? heartbeat_interval() : heartbeat_interval() * 3;
+}
+
+/// One of each two members asks, and tells of itself by asking; the other mostly listens.
+bool Core::yields_heartbeats_to(MemberId member) const {
+    if (member == primary_ || is_primary()) return member == primary_;
+    return member < *self_;
 }
 
 void Core::heartbeat_now(MemberId member, Peer& peer, Instant now) {
@@ -94,6 +113,8 @@ void Core::note_heartbeat_sender(const HeartbeatRequest& request, Instant now) {
     peer.config = request.config;
     peer.term = request.term;
     peer.primary = request.primary_id;
+    if (request.sender && request.term == term_)
+        learn_from_report(member, peer, *request.sender, now);
     if (request.term == term_ && request.primary_id == member && primary_ != member &&
         !is_primary()) {
         set_primary(member);
@@ -103,6 +124,46 @@ void Core::note_heartbeat_sender(const HeartbeatRequest& request, Instant now) {
     }
     update_commit_point(now);
     consider_early_election(now);
+}
+
+/// A request may be overtaken by later news, so it only ever adds to what is known; where it says
+/// less, the answer to a question of our own decides.
+void Core::learn_from_report(MemberId member,
+                             Peer& peer,
+                             const SenderReport& report,
+                             Instant now) {
+    if (!peer.up) return;  // Until it has answered us.
+    const bool says_less = report.applied.optime < peer.applied.optime ||
+                           report.durable.optime < peer.durable.optime ||
+                           (primary_ == member && report.state != MemberState::primary);
+    const bool has_news = report.applied.optime > peer.applied.optime ||
+                          report.durable.optime > peer.durable.optime;
+    if (has_news) peer.position_at = now;
+    if (report.applied.optime > peer.applied.optime) peer.applied = report.applied;
+    if (report.durable.optime > peer.durable.optime) peer.durable = report.durable;
+    peer.state = report.state;
+    peer.last_committed = std::max(peer.last_committed, report.last_committed.optime);
+    peer.syncing_to = report.syncing_to;
+    peer.election_time = report.election_time;
+    if (report.state == MemberState::primary && !is_primary()) heard_primary(member, peer, now);
+    learn_commit_point(report.last_committed, false, now);
+    if (peer.heartbeat != 0) return;
+    if (says_less) return heartbeat_now(member, peer, now);
+    if (yields_heartbeats_to(member)) {
+        const Instant latest =
+            *peer.last_heartbeat + heartbeat_interval() * limits::heartbeats_spared_max;
+        const Instant spared = std::min(latest, now + heartbeat_pause(member) * 3 / 2);
+        peer.next_heartbeat = std::max(peer.next_heartbeat, spared);
+    }
+    if (has_news) positions_changed(now);
+}
+
+/// The leader of my term is alive.
+void Core::heard_primary(MemberId member, Peer& peer, Instant now) {
+    role_ = Follower{};  // A candidacy for a term that has its leader is over.
+    set_primary(member);
+    arm_election_timer(now);
+    consider_takeover(peer, now);
 }
 
 HeartbeatReply Core::make_heartbeat_reply(const HeartbeatRequest& request, Instant now) const {
@@ -148,10 +209,7 @@ void Core::on_heartbeat_reply(const Request& request,
     } else {
         learn_commit_point(reply.metadata.last_committed, false, now);
         if (reply.state == MemberState::primary && reply.term == term_) {
-            role_ = Follower{};  // A candidacy for a term that has its leader is over.
-            set_primary(request.member);
-            arm_election_timer(now);
-            consider_takeover(peer, now);
+            heard_primary(request.member, peer, now);
         } else if (primary_ == request.member) {
             set_primary(no_member);
         }
@@ -187,7 +245,7 @@ void Core::update_peer(Peer& peer,
     peer.ping = peer.pings == 0 ? sample : (peer.ping * 4 + sample) / 5;
     ++peer.pings;
     peer.heartbeat = 0;
-    peer.next_heartbeat = now + heartbeat_interval();
+    peer.next_heartbeat = now + heartbeat_pause(request.member);
 }
 
 void Core::on_heartbeat_failed(MemberId member,

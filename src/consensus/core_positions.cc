@@ -141,7 +141,11 @@ void Core::on_position_update(const Envelope& envelope, const PositionUpdate& up
             news = true;
         }
     }
-    if (!news) return;
+    // Without news it is a sign of life of somebody the primary may not hear: passed on in time.
+    if (!news) {
+        relays_life_ = true;
+        return;
+    }
     positions_dirty_ = true;
     positions_changed(now);
 }
@@ -149,6 +153,18 @@ void Core::on_position_update(const Envelope& envelope, const PositionUpdate& up
 bool Core::may_send_positions() const {
     return !is_primary() && is_member() && !is_arbiter() && !sync_source_.is_empty() &&
            mode_ != MemberState::startup && mode_ != MemberState::startup2;
+}
+
+/// When the source hears from me though nothing changed: a sign of life for a primary that does not
+/// hear me itself.
+Instant Core::positions_due() const {
+    const auto primary = peers_.find(primary_);
+    if (position_lost_ || relays_life_ || primary == peers_.end()) return next_position_at_;
+    const Peer& peer = primary->second;
+    const Instant heard = std::max(peer.last_heartbeat.value_or(Instant::min()),
+                                   peer.last_heartbeat_received.value_or(Instant::min()));
+    if (heard == Instant::min()) return next_position_at_;
+    return std::max(next_position_at_, heard + election_timeout() / 2);
 }
 
 void Core::send_positions(Instant now) {
@@ -162,7 +178,7 @@ void Core::send_positions(Instant now) {
         if (peer.applied.optime.is_null() || config_->find(member)->host == sync_source_) continue;
         update.positions.push_back({member, config_->version, peer.applied, peer.durable});
     }
-    positions_dirty_ = false;
+    positions_dirty_ = position_lost_ = relays_life_ = false;
     next_position_at_ = now + election_timeout() / 2;
     Request request;
     request.kind = Request::Kind::position;

@@ -90,6 +90,8 @@ void Core::set_sync_source(const HostAndPort& source, Instant now) {
         std::get<Primary>(role_).phase != Primary::Phase::catching_up)
         return;  // Chosen before this node was elected and drained.
     sync_source_ = source;
+    const auto* const leader = config_ ? config_->find(primary_) : nullptr;
+    source_led_ = leader != nullptr && leader->host == source;
     source_commit_.reset();
     if (position_request_ != 0) requests_.erase(position_request_);
     position_request_ = 0;
@@ -160,6 +162,17 @@ bool Core::should_change_sync_source(const HostAndPort& source, const ReplMetada
            peers_.at(best).ping + limits::sync_source_ping_threshold <= peer->second.ping;
 }
 
+bool Core::is_source_lost(const HostAndPort& source) const {
+    const auto* const member = is_member() ? config_->find(source) : nullptr;
+    const auto peer = member != nullptr ? peers_.find(member->id) : peers_.end();
+    return peer == peers_.end() || !peer->second.up || !is_readable(peer->second.state);
+}
+
+bool Core::should_abandon_source(const HostAndPort& source) const {
+    if (source != sync_source_ || is_source_lost(source)) return true;
+    return source_led_ && !is_primary() && primary_ != no_member && primary_host() != source;
+}
+
 Result<HostAndPort> Core::sync_from(const HostAndPort& source, OpTime last_fetched) {
     const auto refuse = [](ErrorCode code, std::string why) { return Error(code, std::move(why)); };
     if (!is_member())
@@ -182,9 +195,13 @@ Result<HostAndPort> Core::sync_from(const HostAndPort& source, OpTime last_fetch
     if (!peer.up)
         return refuse(ErrorCode::host_unreachable,
                       "I cannot reach the requested member: " + source.to_string());
-    if (peer.applied.optime < last_fetched)
+    // What is known of it is a heartbeat old; its first batch shows whether it is behind.
+    if (!peer.applied.optime.is_null() &&
+        peer.applied.optime.timestamp.seconds + limits::asked_source_lag_seconds_max <
+            last_fetched.timestamp.seconds)
         return refuse(ErrorCode::invalid_sync_source,
-                      "requested member \"" + source.to_string() + "\" is behind me");
+                      "requested member \"" + source.to_string() +
+                          "\" is more than 10 seconds behind us");
     forced_source_ = source;
     output_.reconsider_sync_source = true;
     return sync_source_;

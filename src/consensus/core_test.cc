@@ -252,6 +252,36 @@ TEST_F(Three, WritesBecomeCommittedEverywhere) {
     }));
 }
 
+// Of each two members one asks and tells of itself; two secondaries do so at a third of it, and
+// nobody reports positions that do not change.
+TEST_F(Three, AnIdleSetSaysLittle) {
+    elect();
+    const std::size_t before = set.requests_sent();
+    set.run_for(10s);
+    EXPECT_LE(set.requests_sent() - before, 130U);
+    for (std::size_t i = 0; i < 3; ++i) {
+        const auto status = set.core(i).status(set.now());
+        ASSERT_TRUE(status);
+        for (const auto& member : status->members) EXPECT_TRUE(member.healthy);
+    }
+}
+
+TEST(Chain, PositionsOfWhomThePrimaryCannotHearArrive) {
+    SimulatedSet set(4, SimulatedSet::make_config(3));
+    set.initiate(0, SimulatedSet::make_config(3));
+    ASSERT_TRUE(set.run_until(2s, [&] { return set.writable_primary() == std::size_t{0}; }));
+    set.run_for(1s);
+    ASSERT_TRUE(set.core(2).sync_from({"n1", 1}, set.node(2).log.back()));
+    set.run_for(200ms);
+    set.cut_both(0, 2);
+    ASSERT_TRUE(set.write(0));
+    const OpTime entry = set.node(0).log.back();
+    EXPECT_TRUE(set.run_until(5s, [&] {
+        const auto status = set.core(0).status(set.now());
+        return status && status->members[2].applied.optime >= entry;
+    }));
+}
+
 TEST_F(Three, WithoutAMajorityNothingIsCommitted) {
     elect();
     const auto leader = primary();

@@ -15,6 +15,8 @@ inline constexpr std::size_t voters_max = 7;
 inline constexpr double priority_max = 1000.0;
 inline constexpr std::int64_t config_version_max = 2147483647;
 
+/// Who hears from a member by its heartbeats still asks it himself once in so many intervals.
+inline constexpr int heartbeats_spared_max = 8;
 /// Attempts after the first within one round of heartbeats to one member.
 inline constexpr int heartbeat_retries_max = 2;
 /// Requests waiting for an answer at once, whatever their kind; more are not sent.
@@ -34,6 +36,8 @@ inline constexpr std::uint32_t priority_takeover_freshness_increments = 1000;
 
 /// A sync source may be this far behind the newest eligible member.
 inline constexpr std::uint32_t sync_source_lag_seconds_max = 30;
+/// How far behind a source named by replSetSyncFrom may be.
+inline constexpr std::uint32_t asked_source_lag_seconds_max = 10;
 /// Another source must be nearer by this much to be worth a change ...
 inline constexpr Duration sync_source_ping_threshold = 5ms;
 /// ... and such changes are this rare.

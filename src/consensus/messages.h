@@ -79,6 +79,16 @@ struct OplogQueryMetadata {
     MemberId sync_source_id = no_member;
 };
 
+/// What a member says about itself unasked: it spares the one it asks most of its own questions.
+struct SenderReport {
+    MemberState state = MemberState::unknown;
+    OpTimeAndWall applied;
+    OpTimeAndWall durable;
+    OpTimeAndWall last_committed;
+    HostAndPort syncing_to;
+    Timestamp election_time;
+};
+
 struct HeartbeatRequest {
     std::string set_name;
     ConfigVersion config;
@@ -86,6 +96,7 @@ struct HeartbeatRequest {
     MemberId from_id = no_member;
     Term term = term_uninitialized;
     MemberId primary_id = no_member;
+    std::optional<SenderReport> sender;
 };
 
 struct HeartbeatReply {

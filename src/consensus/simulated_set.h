@@ -33,6 +33,7 @@ public:
         bool frozen = false;
         bool fetching = false;
         bool syncing = false;
+        bool gets_no_log = false;  // Its fetches find nobody; all other messages pass.
         std::int32_t rollback_id = 1;
         int rollbacks = 0;
     };
@@ -89,6 +90,7 @@ public:
 
     // ---- What the outside saw ----
     const std::vector<OpTime>& committed() const { return committed_; }
+    std::size_t requests_sent() const { return requests_sent_; }
     const std::vector<Event>& history() const { return history_; }
     const std::vector<std::string>& violations() const { return violations_; }
     bool logs_agree() const;
@@ -141,6 +143,7 @@ private:
     std::set<std::pair<std::size_t, std::size_t>> cut_;
     double loss_ = 0;
 
+    std::size_t requests_sent_ = 0;
     std::map<Term, std::size_t> leaders_;
     std::map<std::pair<std::size_t, Term>, MemberId> votes_;
     std::vector<OpTime> committed_;

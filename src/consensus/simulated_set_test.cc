@@ -226,6 +226,7 @@ void SimulatedSet::send(std::size_t from, const Envelope& envelope) {
         copy.peer = nodes_[from]->host;
         return at_node(*to, flight, [this, to, copy] { core(*to).receive(copy, now_); });
     }
+    ++requests_sent_;
     // Most losses show as a broken connection, some only as silence (the core's own time-out).
     if (to && !nodes_[*to]->core)
         return fail_request(from, envelope.id, RequestFailure::refused, flight);
@@ -326,7 +327,7 @@ void SimulatedSet::fetch(std::size_t i) {
         }
     }
     const auto from = index_of(source);
-    if (!from) return at_node(i, 50ms, [this, i] { fetch(i); });
+    if (!from || node.gets_no_log) return at_node(i, 50ms, [this, i] { fetch(i); });
     const auto flight = delay(100us, 3ms);
     if (!nodes_[*from]->core || cut_.contains({i, *from}) || cut_.contains({*from, i}) ||
         random_.fraction() < loss_) {

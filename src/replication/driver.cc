@@ -101,7 +101,15 @@ void Replication::Driver::carry_out(consensus::Output output) {
         // Readers of our oplog wait for it too (lastKnownCommittedOpTime).
         if (oplog_) oplog_->grown().notify();
     }
-    if (output.reconsider_sync_source || !output.roles.empty()) pull_changed_.notify();
+    if (output.reconsider_sync_source || !output.roles.empty()) {
+        const HostAndPort& source = core_->sync_source();
+        // An initial sync goes on with whoever it began with, as long as that lives.
+        if (fetching_ && !source.is_empty() &&
+            (is_sync_running_ ? core_->is_source_lost(source)
+                              : core_->should_abandon_source(source)))
+            fetching_->cancel();
+        pull_changed_.notify();
+    }
 }
 
 void Replication::Driver::publish(bool topology_moved, bool progress) {

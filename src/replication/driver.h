@@ -111,6 +111,18 @@ private:
         OpTime oldest;
         std::int64_t cursor = 0;
         OpTime newest;
+        bool is_asked_for = false;  // By replSetSyncFrom.
+    };
+    // An initial sync's second conversation with its source: the log from the clone's beginning,
+    // written to our own as it comes, so that the source need not keep it until the clone is done.
+    struct LogTail {
+        Source source;
+        OpTime begin;
+        OpTime stored;               // The newest entry written; null until the first has come.
+        std::optional<OpTime> upto;  // Set when the clone is done: not further than needed.
+        bool is_done = false;
+        Status status;
+        async::Notification moved;
     };
     enum class Next { go_on, choose_again, roll_back, stop };
 
@@ -142,7 +154,7 @@ private:
     Status open_oplog();
     /// After the catalog was read anew; the Oplog itself lives on, others hold it.
     void adopt_oplog_collection();
-    Status replay(Timestamp after, OpTime upto);
+    Status replay(Timestamp after, OpTime upto, ApplyMode mode);
     void begin();
     async::Task<void> write_periodic_noops();
     async::Task<void> truncate_periodically();
@@ -165,6 +177,10 @@ private:
     Result<consensus::ReplicaSetConfig> default_config() const;
     Status write_initial_state(const consensus::ReplicaSetConfig& config);
     void set_mode_by_data();
+    /// SECONDARY, or RECOVERING where something keeps this member from being one.
+    consensus::MemberState follower_mode() const;
+    /// Why this member cannot follow for now: no source's oplog fits its own. Empty: it can again.
+    void set_misfit(std::string reason);
 
     // Pulling.
     async::Task<void> pull();
@@ -179,15 +195,25 @@ private:
     bson::Document get_more_command(const Source& source) const;
     Duration await_time() const;
     async::Task<void> apply_fetched();
+    /// Takes the entries of the buffer's front that secondaryDelaySecs lets be applied by now;
+    /// waits for the first of them. None: the buffer was given up.
+    async::Task<std::vector<bson::Document>> take_due();
+    void drop_buffer();
+    Duration delay() const;  // secondaryDelaySecs of this member.
+    bool has_delay() const { return delay() > Duration::zero(); }
     bool has_buffered() const { return !buffer_.empty() || is_applying_; }
 
     // Initial sync.
     async::Task<void> synchronize();
     async::Task<Status> attempt_sync();
+    async::Task<Status> copy_from(Source& source);
+    async::Task<Status> catch_up(Source& source, OpTime begin, OpTime top);
     async::Task<Status> clone(Source& source);
     async::Task<Status> clone_database(Source& source, std::string db);
     async::Task<Status> clone_collection(Source& source, std::string db, bson::Document info);
-    async::Task<Status> apply_until(Source& source, OpTime begin, OpTime end);
+    async::Task<void> keep_log(std::shared_ptr<LogTail> tail);
+    async::Task<Status> keep_log_from(LogTail& tail);
+    Status store_log(LogTail& tail, bson::View batch);
     async::Task<Result<bson::Document>> newest_of(Source& source);
     Status drop_all_data();
     Status store_cloned(const Namespace& ns, bson::View batch);
@@ -248,6 +274,8 @@ private:
     std::optional<Term> draining_;  // From the end of catch-up until this member steps down.
     bool is_broken_ = false;        // An entry could not be applied: this member can go no further.
     bool is_applying_ = false;
+    HostAndPort asked_source_;
+    std::string misfit_;  // See set_misfit().
     async::Notification pull_changed_;
     std::deque<Fetched> buffer_;
     std::size_t buffer_bytes_ = 0;

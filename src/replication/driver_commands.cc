@@ -244,6 +244,8 @@ Result<bson::Document> Replication::Driver::sync_from(const HostAndPort& source)
     bson::Builder reply;
     reply.append("syncFromRequested", source.to_string());
     if (!before.is_empty()) reply.append("prevSyncTarget", before.to_string());
+    asked_source_ = source;
+    if (fetching_ && !is_sync_running_) fetching_->cancel();
     pull_changed_.notify();
     return std::move(reply).finish();
 }
@@ -256,15 +258,14 @@ Status Replication::Driver::set_maintenance(bool on) {
     maintenance_ += on ? 1 : -1;
     const MemberState state = core_->state();
     if (!is_broken_ && (state == MemberState::secondary || state == MemberState::recovering))
-        TRY_OK(core_->set_follower_mode(
-            maintenance_ > 0 ? MemberState::recovering : MemberState::secondary, now()));
+        TRY_OK(core_->set_follower_mode(follower_mode(), now()));
     pump();
     return {};
 }
 
 Result<bson::Document> Replication::Driver::status() {
     TRY(const consensus::StatusView view, core_->status(now()));
-    const StatusTimes times{now(), wall(), env_.engine.last_checkpoint()};
+    const StatusTimes times{now(), wall(), env_.engine.last_checkpoint(), misfit_};
     return status_to_bson(view, times);
 }
 

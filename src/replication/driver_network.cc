@@ -109,6 +109,8 @@ async::Task<Result<bson::Document>> Replication::Driver::answer(HostAndPort from
     inbound_.erase(id);
     if (!inbound->reply)
         co_return Error(ErrorCode::exceeded_time_limit, "the request was superseded");
+    if (auto* const heartbeat = std::get_if<consensus::HeartbeatReply>(&*inbound->reply))
+        heartbeat->message = misfit_;
     co_return reply_to_bson(*inbound->reply, config());
 }
 

@@ -42,7 +42,7 @@ Status Replication::Driver::start() {
         TRY(const bool is_syncing, local_.is_syncing());
         if (newest && !is_syncing) {
             TRY(const ParsedEntry top, ParsedEntry::parse(*newest));
-            TRY_OK(replay(env_.engine.recovery_timestamp(), top.optime));
+            TRY_OK(replay(env_.engine.recovery_timestamp(), top.optime, ApplyMode::exact));
             TRY_OK(env_.logical_clock.advance(top.optime.timestamp, wall()));
             restored.last = {top.optime, top.wall};
             oplog_->set_visible(top.optime);
@@ -61,7 +61,7 @@ Status Replication::Driver::start() {
     return {};
 }
 
-Status Replication::Driver::replay(Timestamp after, OpTime upto) {
+Status Replication::Driver::replay(Timestamp after, OpTime upto, ApplyMode mode) {
     std::vector<bson::Document> batch;
     Timestamp next = Timestamp::unpack(after.packed() + 1);
     std::uint64_t count = 0;
@@ -80,7 +80,7 @@ Status Replication::Driver::replay(Timestamp after, OpTime upto) {
             }
         }
         if (batch.empty()) break;
-        TRY_OK(applier_.apply(batch, ApplyMode::exact, nullptr));
+        TRY_OK(applier_.apply(batch, mode, nullptr));
         count += batch.size();
     }
     if (count > 0)
@@ -115,12 +115,33 @@ void Replication::Driver::set_mode_by_data() {
     const auto is_syncing = local_.is_syncing();
     const bool has_data = oplog_ && !oplog_->visible().is_null() && is_syncing && !*is_syncing;
     if (has_data) {
-        (void)core_->set_follower_mode(
-            maintenance_ > 0 ? MemberState::recovering : MemberState::secondary, now());
+        (void)core_->set_follower_mode(follower_mode(), now());
         return;
     }
     (void)core_->set_follower_mode(MemberState::startup2, now());
     if (me != nullptr && !is_sync_running_) tasks_.spawn(synchronize());
+}
+
+MemberState Replication::Driver::follower_mode() const {
+    const bool is_kept_back = is_broken_ || maintenance_ > 0 || !misfit_.empty();
+    return is_kept_back ? MemberState::recovering : MemberState::secondary;
+}
+
+void Replication::Driver::set_misfit(std::string reason) {
+    if (reason == misfit_) return;
+    if (reason.empty())
+        log::info(log::Component::replication, 9000226, "This member can follow again", {});
+    else
+        log::error(log::Component::replication,
+                   9000225,
+                   "This member cannot follow and stays in RECOVERING until a source can help or "
+                   "it is synced anew (stop it, empty its data directory, start it)",
+                   {{"reason", reason}});
+    misfit_ = std::move(reason);
+    const MemberState state = core_->state();
+    if (state == MemberState::secondary || state == MemberState::recovering)
+        (void)core_->set_follower_mode(follower_mode(), now());
+    pump();
 }
 
 async::Task<void> Replication::Driver::write_periodic_noops() {
@@ -143,6 +164,8 @@ async::Task<void> Replication::Driver::truncate_periodically() {
         const auto ticket = stop_.ticket();
         co_await stop_.wait(env_.clock, now() + limits::truncation_interval, ticket, stopping_);
         if (is_stopping_) break;
+        // What an initial sync keeps is all still to be applied.
+        if (is_sync_running_) continue;
         if (!oplog_ || oplog_collection_->data_size() <= options_.oplog_bytes_max) continue;
         async::resume_on there(env_.workers);
         co_await there;

@@ -2,6 +2,8 @@
 //
 // Pulling the oplog: one conversation with the sync source, a find and then getMores that wait
 // there for news. What has come is applied on a worker while the next batch is on its way.
+#include <algorithm>
+
 #include "base/log.h"
 #include "consensus/limits.h"
 #include "replication/driver.h"
@@ -67,6 +69,8 @@ async::Task<void> Replication::Driver::pull() {
         }
         if (is_stopping_) break;
         if (next == Next::roll_back && should_pull()) {
+            // Not for what secondaryDelaySecs holds back: it is fetched again if it is still there.
+            if (has_delay()) drop_buffer();
             while (has_buffered() && !is_stopping_) {
                 const auto applied = pull_changed_.ticket();
                 if (!has_buffered()) break;
@@ -114,6 +118,7 @@ async::Task<std::optional<Replication::Driver::Source>> Replication::Driver::ope
     pump();
     Source source;
     source.host = *host;
+    source.is_asked_for = *host == std::exchange(asked_source_, {});
     auto stream = co_await env_.transport.open(*host, now() + limits::probe_timeout, *fetching_);
     Status outcome = stream ? Status() : Status(stream.error());
     if (stream) {
@@ -169,7 +174,7 @@ async::Task<Result<bson::Document>> Replication::Driver::ask(Source& source,
 Duration Replication::Driver::await_time() const {
     const Duration half =
         config() != nullptr ? config()->settings.election_timeout / 2 : Duration(5s);
-    return std::min(half, limits::fetch_await_max);
+    return std::clamp(half, limits::fetch_await_min, limits::fetch_await_max);
 }
 
 bson::Document Replication::Driver::find_command(Timestamp from) const {
@@ -244,21 +249,23 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_first_batch(Sou
     facts.source_oldest = source.oldest;
     const bson::View batch = batch_of(*reply, "firstBatch");
     if (!batch.is_empty()) facts.first = optime_in(batch.front().value.as_view());
-    facts.must_be_ahead = !metadata.is_primary && core_->state() == MemberState::secondary;
+    facts.must_be_ahead = !metadata.is_primary && !source.is_asked_for &&
+                          core_->state() == MemberState::secondary;
     source.cursor = (*reply)["cursor"].as_view()["id"].to_int64();
     switch (consensus::check_first_batch(facts)) {
         case FirstBatch::proceed:
+            set_misfit({});
             co_return co_await take_batch(source, *reply, 1);
         case FirstBatch::choose_another:
             core_->denylist_sync_source(source.host, now() + limits::denylist_period / 10);
             co_return Next::choose_again;
         case FirstBatch::too_stale:
-            log::error(log::Component::replication,
-                       9000223,
-                       "This member is too stale: its sync source's oplog begins after its own "
-                       "ends",
-                       {{"host", source.host.to_string()}});
-            core_->denylist_sync_source(source.host, now() + limits::denylist_period * 6);
+            core_->denylist_sync_source(source.host, now() + limits::stale_source_period);
+            // Another source may reach further back: only when there is none, that is the end.
+            if (!core_->choose_sync_source(facts.last_fetched, now()))
+                set_misfit("too stale to catch up: every source's oplog begins after the end of "
+                           "this member's, " +
+                           facts.last_fetched.to_string());
             co_return Next::choose_again;
         case FirstBatch::roll_back:
             co_return Next::roll_back;
@@ -309,19 +316,68 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_batch(Source& s
     co_return changes ? Next::choose_again : Next::go_on;
 }
 
+Duration Replication::Driver::delay() const {
+    const auto* const present = config();
+    const auto* const me =
+        present != nullptr && core_->self() ? present->find(*core_->self()) : nullptr;
+    return me != nullptr ? me->secondary_delay : Duration::zero();
+}
+
+void Replication::Driver::drop_buffer() {
+    buffer_.clear();
+    buffer_bytes_ = 0;
+    last_buffered_ = oplog_->visible();
+    pull_changed_.notify();
+}
+
+async::Task<std::vector<bson::Document>> Replication::Driver::take_due() {
+    std::vector<bson::Document> due;
+    while (!buffer_.empty() && !is_stopping_) {
+        Fetched& front = buffer_.front();
+        // An entry is due so long after it was written by the primary's clock.
+        const auto is_late = [&](const bson::Document& entry) {
+            const bson::Value written = entry["wall"];
+            return has_delay() && written.type() == bson::Type::date &&
+                   wall().milliseconds < written.as_date().milliseconds + to_milliseconds(delay());
+        };
+        const auto end = std::find_if(front.entries.begin(), front.entries.end(), is_late);
+        if (end == front.entries.end()) {
+            due = std::move(front.entries);
+            buffer_bytes_ -= front.bytes;
+            buffer_.pop_front();
+            break;
+        }
+        if (end != front.entries.begin()) {
+            for (auto each = front.entries.begin(); each != end; ++each) {
+                front.bytes -= each->size();
+                buffer_bytes_ -= each->size();
+                due.push_back(std::move(*each));
+            }
+            front.entries.erase(front.entries.begin(), end);
+            break;
+        }
+        const std::int64_t written = front.entries.front()["wall"].as_date().milliseconds;
+        const std::chrono::milliseconds rest(written + to_milliseconds(delay()) -
+                                             wall().milliseconds);
+        // A new configuration may know another delay; a rollback gives the buffer up.
+        const auto ticket = pull_changed_.ticket();
+        co_await pull_changed_.wait(env_.clock, now() + rest, ticket, stopping_);
+    }
+    co_return due;
+}
+
 // Applies what was fetched, in its order, until nothing is left.
 async::Task<void> Replication::Driver::apply_fetched() {
-    while (!buffer_.empty()) {
-        Fetched fetched = std::move(buffer_.front());
-        buffer_.pop_front();
-        const Timestamp newest = last_buffered_.timestamp;
+    while (true) {
+        auto entries = co_await take_due();
+        if (entries.empty()) break;
+        const Timestamp newest = optime_in(entries.back()).timestamp;
         (void)env_.logical_clock.advance(newest, wall());
         async::resume_on there(env_.workers);
         co_await there;
-        const auto status = applier_.apply(fetched.entries, ApplyMode::exact, oplog_.get());
+        const auto status = applier_.apply(entries, ApplyMode::exact, oplog_.get());
         async::resume_on back(env_.control);
         co_await back;
-        buffer_bytes_ -= fetched.bytes;
         if (!status) {
             buffer_.clear();
             buffer_bytes_ = 0;

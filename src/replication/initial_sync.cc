@@ -88,28 +88,69 @@ async::Task<void> Replication::Driver::synchronize() {
 async::Task<Status> Replication::Driver::attempt_sync() {
     auto source = co_await open_source(true);
     if (!source) co_return Error(ErrorCode::invalid_sync_source, "no sync source");
+    auto status = co_await copy_from(*source);
+    // Another one next time, where there is one.
+    if (!status && !is_stopping_)
+        core_->denylist_sync_source(source->host, now() + limits::initial_sync_rest * 2);
+    co_return status;
+}
+
+async::Task<Status> Replication::Driver::copy_from(Source& source) {
     CO_TRY_OK(local_.save_syncing(true, wall()));
     CO_TRY_OK(drop_all_data());
     CO_TRY_OK(clear_oplog());
     CO_TRY_OK(co_await flushed());
     // Everything from here on is applied over what is cloned after it.
-    CO_TRY(const bson::Document first, co_await newest_of(*source));
-    CO_TRY_OK(co_await clone(*source));
-    CO_TRY(const bson::Document last, co_await newest_of(*source));
-    CO_TRY_OK(co_await apply_until(*source, optime_in(first), optime_in(last)));
-    bson::Document command = bson::make("replSetGetRBID", 1, "$db", "admin");
-    CO_TRY(const bson::Document probe,
-           co_await ask(*source, std::move(command), limits::probe_timeout));
-    if (probe["rbid"].to_int64() != source->rollback_id)
-        co_return Error(ErrorCode::initial_sync_failure, "the source rolled back meanwhile");
-    const OpTime top = oplog_->visible();
-    const WallTime written =
-        last["wall"].type() == bson::Type::date ? last["wall"].as_date() : wall();
+    CO_TRY(const bson::Document first, co_await newest_of(source));
+    const auto tail = std::make_shared<LogTail>();  // Shared with the task that fills it.
+    tail->begin = optime_in(first);
+    tail->source.host = source.host;
+    auto stream =
+        co_await env_.transport.open(source.host, now() + limits::probe_timeout, *fetching_);
+    if (!stream) co_return stream.error();
+    tail->source.stream = std::move(*stream);
+    tasks_.spawn(keep_log(tail));
+    auto status = co_await clone(source);
+    if (status) {
+        auto last = co_await newest_of(source);
+        status = last ? Status() : Status(last.error());
+        if (last) tail->upto = optime_in(*last);
+    }
+    if (!status) fetching_->cancel();  // The other conversation has no use any more.
+    while (!tail->is_done) {
+        const auto ticket = tail->moved.ticket();
+        if (tail->is_done) break;
+        co_await tail->moved.wait(env_.clock, async::no_deadline, ticket, stopping_);
+        if (is_stopping_) break;
+    }
+    if (is_stopping_) co_return Error(ErrorCode::interrupted_at_shutdown, "shutting down");
+    CO_TRY_OK(status);
+    CO_TRY_OK(tail->status);
+    co_return co_await catch_up(source, tail->begin, tail->stored);
+}
+
+// Applies the log that was kept, from the clone's beginning to `top`.
+async::Task<Status> Replication::Driver::catch_up(Source& source, OpTime begin, OpTime top) {
     async::resume_on there(env_.workers);
     co_await there;
-    auto finished = finish_sync(top, written);
+    auto applied =
+        replay(Timestamp::unpack(begin.timestamp.packed() - 1), top, ApplyMode::over_clone);
     async::resume_on back(env_.control);
     co_await back;
+    if (!applied) co_return applied;
+    (void)env_.logical_clock.advance(top.timestamp, wall());
+    bson::Document command = bson::make("replSetGetRBID", 1, "$db", "admin");
+    CO_TRY(const bson::Document probe,
+           co_await ask(source, std::move(command), limits::probe_timeout));
+    if (probe["rbid"].to_int64() != source.rollback_id)
+        co_return Error(ErrorCode::initial_sync_failure, "the source rolled back meanwhile");
+    const WallTime written = applier_.last_wall();
+    oplog_->set_visible(top);
+    async::resume_on again(env_.workers);
+    co_await again;
+    auto finished = finish_sync(top, written);
+    async::resume_on home(env_.control);
+    co_await home;
     if (!finished) co_return finished;
     CO_TRY_OK(co_await flushed());
     const consensus::OpTimeAndWall end{top, written};
@@ -281,43 +322,71 @@ Status Replication::Driver::build_indexes(const Namespace& ns, bson::View specs)
     return {};
 }
 
-// ---- Catching up ------------------------------------------------------------------------------
+// ---- The log meanwhile ------------------------------------------------------------------------
 
-// Applies the source's log from `begin`, which is only kept, through `end`.
-async::Task<Status> Replication::Driver::apply_until(Source& source, OpTime begin, OpTime end) {
-    bson::Builder find;
-    find.append("find", "oplog.rs");
-    find.object("filter")
-        .object("ts")
-        .append("$gte", begin.timestamp)
-        .append("$lte", end.timestamp);
-    find.append("$db", "local");
-    bson::Document command = std::move(find).finish();
+async::Task<void> Replication::Driver::keep_log(std::shared_ptr<LogTail> tail) {
+    tail->status = co_await keep_log_from(*tail);
+    // Without the log the clone is worth nothing: no need to finish it.
+    if (!tail->status && fetching_) fetching_->cancel();
+    tail->is_done = true;
+    tail->moved.notify();
+}
+
+async::Task<Status> Replication::Driver::keep_log_from(LogTail& tail) {
+    bson::Document command = find_command(tail.begin.timestamp);
     bool is_first = true;
-    while (oplog_->visible() < end) {
-        CO_TRY(const bson::Document reply, co_await ask(source, std::move(command), clone_timeout));
-        std::vector<bson::Document> entries;
-        for (const bson::Element& each : batch_in(reply))
-            entries.emplace_back(each.value.as_view());
-        if (is_first && (entries.empty() || optime_in(entries.front()) != begin))
+    while (!tail.upto || tail.stored < *tail.upto) {
+        CO_TRY(const bson::Document reply,
+               co_await ask(tail.source, std::move(command), clone_timeout));
+        const bson::View batch = batch_in(reply);
+        if (is_first &&
+            (batch.is_empty() || optime_in(batch.front().value.as_view()) != tail.begin))
             co_return Error(ErrorCode::oplog_start_missing,
                             "the source's oplog no longer holds the clone's beginning");
         is_first = false;
-        async::resume_on there(env_.workers);
-        co_await there;
-        auto applied = applier_.apply(entries, ApplyMode::over_clone, oplog_.get());
-        async::resume_on back(env_.control);
-        co_await back;
-        if (!applied) co_return applied;
+        if (!batch.is_empty()) {
+            async::resume_on there(env_.workers);
+            co_await there;
+            auto stored = store_log(tail, batch);
+            async::resume_on back(env_.control);
+            co_await back;
+            if (!stored) co_return stored;
+        }
         if (is_stopping_) co_return Error(ErrorCode::interrupted_at_shutdown, "shutting down");
         const std::int64_t cursor = cursor_in(reply);
-        if (cursor == 0) break;
-        command = bson::make("getMore", cursor, "collection", "oplog.rs", "$db", "local");
+        if (cursor == 0)
+            co_return Error(ErrorCode::initial_sync_failure, "the source's oplog ended");
+        bson::Builder more;
+        more.append("getMore", cursor).append("collection", "oplog.rs");
+        more.append("maxTimeMS", to_milliseconds(limits::clone_log_await));
+        more.append("term", core_->term());
+        more.append("lastKnownCommittedOpTime", core_->commit_point().optime);
+        more.append("$db", "local");
+        command = std::move(more).finish();
     }
-    if (oplog_->visible() != end)
-        co_return Error(ErrorCode::initial_sync_failure, "the source's oplog ended early");
-    (void)env_.logical_clock.advance(end.timestamp, wall());
     co_return Status();
+}
+
+// Writes entries to our oplog without applying them: nobody sees them until the sync is done.
+Status Replication::Driver::store_log(LogTail& tail, bson::View batch) {
+    auto at = batch.begin();
+    while (at != batch.end()) {
+        TRY(const auto transaction, env_.engine.begin());
+        OpTime last = tail.stored;
+        for (; at != batch.end() && transaction->bytes_written() < limits::clone_bytes; ++at) {
+            if (!at->value.is_object())
+                return Error(ErrorCode::initial_sync_failure, "malformed oplog entry");
+            const bson::View entry = at->value.as_view();
+            const OpTime position = optime_in(entry);
+            if (position.timestamp <= last.timestamp)
+                return Error(ErrorCode::initial_sync_failure, "the oplog is out of order");
+            TRY_OK(oplog_->write(*transaction, position, entry.bytes()));
+            last = position;
+        }
+        TRY_OK(transaction->commit());
+        tail.stored = last;
+    }
+    return {};
 }
 
 }  // namespace tessera::replication

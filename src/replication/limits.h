@@ -19,12 +19,16 @@ inline constexpr std::size_t units_kept = 65'536;
 inline constexpr int apply_attempts_max = 1'000;
 /// Fetched bytes that wait to be applied; the fetcher pauses beyond.
 inline constexpr std::size_t fetch_buffer_bytes = 64U * 1024 * 1024;
-/// A getMore of the oplog waits for news at most this long (and half an election timeout).
+/// A getMore of the oplog waits for news half an election timeout, within these. Nothing hangs on
+/// its end: heartbeats tell who is alive, and a source that is not is left at once.
+inline constexpr Duration fetch_await_min = 5s;
 inline constexpr Duration fetch_await_max = 30s;
 /// The answer may take so much longer than that.
 inline constexpr Duration fetch_network_slack = 5s;
 inline constexpr Duration probe_timeout = 5s;
 inline constexpr Duration denylist_period = 10s;
+/// Whose oplog no longer reaches back to ours is asked again after this.
+inline constexpr Duration stale_source_period = 60s;
 /// Entries a rollback reads at a time while it looks for the common point, and in all.
 inline constexpr std::int32_t rollback_batch = 1'000;
 inline constexpr std::size_t rollback_entries_max = 10'000'000;
@@ -36,6 +40,8 @@ inline constexpr int initial_sync_attempts = 10;
 inline constexpr Duration initial_sync_rest = 1s;
 /// Bytes of documents inserted in one transaction while cloning.
 inline constexpr std::size_t clone_bytes = 1U * 1024 * 1024;
+/// While an initial sync clones, its getMores of the log wait this long.
+inline constexpr Duration clone_log_await = 250ms;
 /// How much history is kept for reads at a timestamp.
 inline constexpr std::uint32_t history_seconds = 5;
 /// How often the oplog's size is looked at, and how much goes at once.

@@ -21,6 +21,7 @@ using consensus::OplogQueryMetadata;
 using consensus::PositionReply;
 using consensus::PositionUpdate;
 using consensus::ReplMetadata;
+using consensus::SenderReport;
 using consensus::StepUpReply;
 using consensus::StepUpRequest;
 using consensus::VoteReply;
@@ -75,6 +76,34 @@ void append_on_admin(bson::Builder& out) {
     out.append("$db", "admin");
 }
 
+// Our own addition to the command: the answer the receiver would get by asking in turn.
+void append_sender(const SenderReport& report, bson::Builder& out) {
+    bson::Builder sender = out.object("sender");
+    sender.append("state", static_cast<std::int32_t>(report.state));
+    sender.append("opTime", report.applied.optime).append("wallTime", report.applied.wall);
+    sender.append("durableOpTime", report.durable.optime);
+    sender.append("durableWallTime", report.durable.wall);
+    sender.append("lastOpCommitted", report.last_committed.optime);
+    sender.append("lastCommittedWall", report.last_committed.wall);
+    if (!report.syncing_to.is_empty()) sender.append("syncingTo", report.syncing_to.to_string());
+    if (!report.election_time.is_null()) sender.append("electionTime", report.election_time);
+}
+
+std::optional<SenderReport> parse_sender(const bson::Value& value) {
+    if (!value.is_object()) return std::nullopt;
+    const bson::View sender = value.as_view();
+    SenderReport report;
+    report.state = static_cast<MemberState>(number_or(sender["state"], 6));
+    report.applied = {optime_of(sender["opTime"]), date_of(sender["wallTime"])};
+    report.durable = {optime_of(sender["durableOpTime"]), date_of(sender["durableWallTime"])};
+    report.last_committed = {optime_of(sender["lastOpCommitted"]),
+                             date_of(sender["lastCommittedWall"])};
+    report.syncing_to = host_of(sender["syncingTo"]);
+    if (sender["electionTime"].type() == bson::Type::timestamp)
+        report.election_time = sender["electionTime"].as_timestamp();
+    return report;
+}
+
 bson::Document heartbeat_command(const HeartbeatRequest& request) {
     bson::Builder out;
     out.append("replSetHeartbeat", request.set_name);
@@ -82,6 +111,7 @@ bson::Document heartbeat_command(const HeartbeatRequest& request) {
     out.append("hbv", heartbeat_version).append("from", request.from.to_string());
     out.append("fromId", request.from_id).append("term", request.term);
     out.append("primaryId", request.primary_id).append("$replData", 1);
+    if (request.sender) append_sender(*request.sender, out);
     append_on_admin(out);
     return std::move(out).finish();
 }
@@ -212,6 +242,7 @@ Result<HeartbeatRequest> parse_heartbeat_request(bson::View document) {
     request.from_id = static_cast<MemberId>(number_or(document["fromId"], no_member));
     request.term = number_or(document["term"], term_uninitialized);
     request.primary_id = static_cast<MemberId>(number_or(document["primaryId"], no_member));
+    request.sender = parse_sender(document["sender"]);
     return request;
 }
 

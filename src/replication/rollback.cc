@@ -29,9 +29,17 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
             Error(ErrorCode::unrecoverable_rollback_error,
                   "the common point " + common->to_string() + " is before what is committed, " +
                       core_->commit_point().optime.to_string());
+    // Only after an initial sync that ended beyond what was committed then.
+    else if (common && common->timestamp < env_.engine.stable())
+        status = Error(ErrorCode::unrecoverable_rollback_error,
+                       "the common point " + common->to_string() +
+                           " is before the end of the initial sync, where these data begin");
     if (!status) {
         // Nothing was touched: another source may know better.
-        (void)core_->set_follower_mode(MemberState::secondary, now());
+        (void)core_->set_follower_mode(follower_mode(), now());
+        if (status.error().code() == ErrorCode::unrecoverable_rollback_error ||
+            status.error().code() == ErrorCode::no_matching_document)
+            set_misfit("cannot roll back: " + status.error().reason());
         pump();
         co_return status;
     }
@@ -48,7 +56,7 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     if (status) {
         async::resume_on there(env_.workers);
         co_await there;
-        status = replay(env_.engine.stable(), *common);
+        status = replay(env_.engine.stable(), *common, ApplyMode::exact);
         async::resume_on back(env_.control);
         co_await back;
     }
@@ -58,8 +66,7 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     }
     oplog_->set_visible(*common);
     core_->reset_log({*common, applier_.last_wall()}, now());
-    (void)core_->set_follower_mode(
-        maintenance_ > 0 ? MemberState::recovering : MemberState::secondary, now());
+    (void)core_->set_follower_mode(follower_mode(), now());
     pump();
     log::info(log::Component::rollback,
               21607,

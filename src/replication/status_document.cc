@@ -86,7 +86,9 @@ public:
         }
         out.append("syncSourceHost", member.sync_source.to_string());
         out.append("syncSourceId", member.sync_source_id);
-        out.append("infoMessage", member.info_message);
+        const bool has_reason = member.is_self && !times_.message.empty();
+        out.append("infoMessage",
+                   has_reason ? times_.message : std::string_view(member.info_message));
         if (member.election_time && !member.election_time->is_null()) {
             out.append("electionTime", *member.election_time);
             out.append("electionDate",

@@ -13,6 +13,7 @@ struct StatusTimes {
     Instant now;
     WallTime wall;
     Timestamp stable_recovery;  // Of the last checkpoint; null: none yet.
+    std::string_view message;   // Why this member is in the state it is in; mostly empty.
 };
 
 bson::Document status_to_bson(const consensus::StatusView& view, const StatusTimes& times);

@@ -41,6 +41,8 @@ public:
     async::Cancellation dying;
     bool is_alive = true;
     int handling = 0;
+    /// Drops all but the newest `kept` entries of its oplog, as truncation does.
+    void shorten_oplog(std::size_t kept);
     /// Others get its oplog only up to here, as if the rest were still on its way.
     std::optional<Timestamp> served_upto;
 
@@ -67,6 +69,7 @@ public:
 private:
     struct Cursor {
         Timestamp next;
+        Timestamp last;  // The entry read last.
     };
     async::Task<Result<bson::Document>> run(bson::Document command);
     async::Task<Result<bson::Document>> get_more(bson::Document command);
@@ -96,6 +99,8 @@ public:
     void heal() { isolated_.clear(); }
 
     bson::Document config(int count) const;
+    /// --oplogSize of members made from now on.
+    std::int64_t oplog_bytes_max = std::int64_t{1} << 30;
     /// Runs replSetInitiate on the first member and waits for a writable primary.
     bool initiate(int count);
     /// Runs until `condition`, at most `limit` of virtual time.

@@ -127,6 +127,7 @@ TestMember::TestMember(TestSet& set, HostAndPort its_host, std::string set_name)
     Options options;
     options.set_name = std::move(set_name);
     options.host = host;
+    options.oplog_bytes_max = set.oplog_bytes_max;
     replication = std::make_unique<Replication>(Replication::Environment{*engine,
                                                                          *catalog,
                                                                          *flusher,
@@ -254,7 +255,8 @@ Result<bson::Document> TestMember::find_oplog(bson::View command) {
     std::int64_t id = 0;
     if (command["tailable"].is_truthy()) {
         id = ++last_cursor_;
-        cursors_[id] = {from};
+        const bool has_read = batch.count() > 0;
+        cursors_[id] = {from, has_read ? Timestamp::unpack(from.packed() - 1) : Timestamp()};
     }
     bson::Builder reply;
     reply.append_all(cursor_reply(id, true, std::move(batch).finish()));
@@ -268,12 +270,19 @@ async::Task<Result<bson::Document>> TestMember::get_more(bson::Document command)
     if (!cursors_.contains(id)) co_return Error(ErrorCode::cursor_not_found, "no cursor");
     if (command["term"].is_number()) replication->observe_term(command["term"].to_int64());
     const OpTime known = *parse_optime(command["lastKnownCommittedOpTime"]);
+    const auto note_last = [&] {
+        cursors_[id].last = Timestamp::unpack(cursors_[id].next.packed() - 1);
+    };
     const Instant deadline =
         set_.clock.now() + std::chrono::milliseconds(command["maxTimeMS"].to_int64());
     bson::ArrayBuilder batch;
     while (true) {
         Oplog& log = *replication->oplog();
         const auto ticket = log.grown().ticket();
+        const auto present = oplog();
+        if (!present.empty() && !cursors_[id].last.is_null() &&
+            present.front()["ts"].as_timestamp() > cursors_[id].last)
+            co_return Error(ErrorCode::capped_position_lost, "the position is gone");
         append_oplog(batch, cursors_[id].next, log.visible().timestamp);
         if (batch.count() > 0 || known < replication->commit_point()) break;
         async::Cancellation cancellation = dying;
@@ -281,6 +290,7 @@ async::Task<Result<bson::Document>> TestMember::get_more(bson::Document command)
         if (outcome != async::Notification::Outcome::notified) break;
     }
     if (!is_alive) co_return Error(ErrorCode::interrupted_at_shutdown, "dying");
+    if (batch.count() > 0) note_last();
     bson::Builder reply;
     reply.append_all(cursor_reply(id, false, std::move(batch).finish()));
     replication->append_metadata(reply, true, true);
@@ -401,6 +411,17 @@ std::vector<bson::Document> TestMember::oplog() {
         found = cursor->next();
     }
     return result;
+}
+
+void TestMember::shorten_oplog(std::size_t kept) {
+    const auto entries = oplog();
+    if (entries.size() <= kept) return;
+    const Timestamp first = entries[entries.size() - kept]["ts"].as_timestamp();
+    auto transaction = engine->begin();
+    ASSERT(transaction.has_value());
+    const auto cut =
+        (*transaction)->truncate(replication->oplog()->table(), {}, Oplog::key_of(first));
+    ASSERT(cut && (*transaction)->commit());
 }
 
 // ---- The set ----------------------------------------------------------------------------------

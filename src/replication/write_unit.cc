@@ -42,6 +42,7 @@ struct WriteUnit::State {
     std::optional<Image> image;
     std::vector<StatementId> statements;
     OpTime last;
+    WallTime last_wall;  // Of the entry at `last`: the session record tells the same everywhere.
     std::string encoded;  // An entry at a time: the buffer serves them all.
 
     Oplog* oplog() const { return replication.oplog(); }
@@ -72,6 +73,7 @@ Result<WriteUnit> WriteUnit::begin(Replication& replication,
                                                  .image = {},
                                                  .statements = {},
                                                  .last = {},
+                                                 .last_wall = {},
                                                  .encoded = {}}));
     TRY(unit.transaction_, engine.begin());
     return unit;
@@ -245,8 +247,9 @@ Status WriteUnit::log(OplogEntry entry, StatementId statement) {
     ENSURE(state.slots_used < state.slots.count());
     state.last = state.slots[state.slots_used++];
     TRY_OK(transaction_->set_timestamp(state.last.timestamp));
+    state.last_wall = state.clock.wall_now();
     state.encoded.clear();
-    entry.encode(state.last, state.clock.wall_now(), state.encoded);
+    entry.encode(state.last, state.last_wall, state.encoded);
     return state.oplog()->write(*transaction_, state.last, state.encoded);
 }
 
@@ -256,7 +259,8 @@ Result<OpTime> WriteUnit::commit() {
         TRY(state.slots, state.oplog()->open_slots(1, state.clock.wall_now()));
         state.last = state.slots[0];
         TRY_OK(transaction_->set_timestamp(state.last.timestamp));
-        state.pending->entry.encode(state.last, state.clock.wall_now(), state.encoded);
+        state.last_wall = state.clock.wall_now();
+        state.pending->entry.encode(state.last, state.last_wall, state.encoded);
         TRY_OK(state.oplog()->write(*transaction_, state.last, state.encoded));
     }
     Session* const session = state.last.is_null() ? nullptr : state.origin.session;
@@ -264,7 +268,7 @@ Result<OpTime> WriteUnit::commit() {
         auto& catalog = state.replication.catalog();
         state.transactions = catalog.lock_shared(transactions_ns);
         ENSURE(state.transactions.collection() != nullptr);
-        const SessionRecord record{session->txn_number(), state.last, state.clock.wall_now()};
+        const SessionRecord record{session->txn_number(), state.last, state.last_wall};
         TRY(session->record,
             write_session_record(*transaction_, *state.transactions, session->id(), record,
                                  session->record));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/durability_flusher.h"
 
+#include <pthread.h>
+
 #include "base/log.h"
 
 namespace tessera::storage {
@@ -56,13 +58,32 @@ Status DurabilityFlusher::wait() {
     return *std::move(waiter.result);
 }
 
+// A commit after a while without any: the thread goes back to its interval.
+void DurabilityFlusher::wake() {
+    const std::lock_guard lock(mutex_);
+    wakeup_.notify_one();
+}
+
+// Nothing happened for an interval: an idle member syncs nothing and does not even wake for it.
+void DurabilityFlusher::rest(std::unique_lock<std::mutex>& lock) {
+    is_resting_.store(true);
+    wakeup_.wait(lock, [&] { return !waiting_.empty() || is_stopping_ || has_news_.load(); });
+    is_resting_.store(false);
+}
+
 void DurabilityFlusher::run() {
+    pthread_setname_np(pthread_self(), "journal");
     log::set_thread_context("JournalFlusher");
     std::vector<Callback> now;
     std::unique_lock lock(mutex_);
     while (true) {
-        // Nobody waits and nothing happened: sleep the interval; an idle member syncs nothing.
-        if (waiting_.empty() && !is_stopping_) wakeup_.wait_for(lock, interval_);
+        if (waiting_.empty() && !is_stopping_) {
+            const auto woken = wakeup_.wait_for(lock, interval_);
+            if (woken == std::cv_status::timeout && waiting_.empty() && !has_news_.load()) {
+                rest(lock);
+                if (waiting_.empty() && !is_stopping_) continue;  // News: synced in an interval.
+            }
+        }
         if (waiting_.empty() && is_stopping_) return;
         // Whoever arrives from here on may have committed after the sync began: the next one is
         // his.

@@ -37,17 +37,24 @@ public:
     Status wait();
     /// Tells the flusher that something was committed, so that it syncs within the interval even if
     /// nobody waits. Cheap.
-    void on_commit() { has_news_.store(true, std::memory_order_relaxed); }
+    void on_commit() {
+        has_news_.store(true);
+        if (is_resting_.load()) wake();
+    }
     /// Called after every sync with nobody's request (e.g. to advance lastDurable). Set before use.
     void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
 
 private:
     void run();
+    void rest(std::unique_lock<std::mutex>& lock);
+    void wake();
 
     Engine& engine_;
     const Duration interval_;
     std::function<void()> observer_;
+    // Each side writes its own and then reads the other's, so one of them sees the other.
     std::atomic<bool> has_news_{false};
+    std::atomic<bool> is_resting_{false};  // The thread sleeps until somebody needs it.
 
     // Guards waiting_ and is_stopping_.
     std::mutex mutex_;
