@@ -7,7 +7,7 @@ namespace tessera::launcher {
 namespace {
 
 constexpr std::int32_t election_timeout_ms = 1000;
-constexpr std::int32_t heartbeat_interval_ms = 250;
+constexpr std::int32_t heartbeat_interval_ms = 330;
 constexpr std::int32_t chunk_megabytes = 1;
 constexpr std::int32_t write_concern_timeout_ms = 10'000;
 
