@@ -19,6 +19,7 @@ DOCUMENTS = 10000  # As bench/load.cc expects, the text's length too.
 TEXT = "x" * 964
 CONNECTIONS = 8
 ROUNDS = 3
+FLAGS = ("--wiredTigerCacheSizeGB", "4")  # The defaults differ.
 
 # name -> (operation of bench/load.cc, requests a round, the ratio to stay below)
 OPERATIONS = {
@@ -43,7 +44,8 @@ class Side:
     def __init__(self, name, binaries, folder):
         self.name = name
         own, server.BIN = server.BIN, pathlib.Path(binaries)
-        self.set = sets.ReplicaSet(folder, 1, name=f"bench-{name}").start().initiate()
+        self.set = sets.ReplicaSet(folder, 1, name=f"bench-{name}", flags=FLAGS)
+        self.set.start().initiate()
         server.BIN = own
         self.member = self.set.members[0]
         self.uri = f"mongodb://127.0.0.1:{self.member.port}/?directConnection=true"
