@@ -4,7 +4,9 @@
 // the system's zone files (TZif, RFC 8536) and kept by the Evaluation that asked last.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,12 +55,22 @@ public:
 
     /// Milliseconds to add to UTC.
     std::int64_t offset_at(WallTime utc) const;
-    std::int64_t to_wall(WallTime utc) const { return utc.milliseconds + offset_at(utc); }
+    std::int64_t to_wall(WallTime utc) const {
+        const WallTime within{clamped(utc.milliseconds)};
+        return within.milliseconds + offset_at(within);
+    }
     /// The moment a wall clock here shows `wall`; the earlier of two; past a gap by its length.
     WallTime from_wall(std::int64_t wall) const;
     bool is_utc() const { return !file_ && fixed_ == 0; }
 
 private:
+    /// The last days an int64 can tell stand for what lies beyond them, so that sums stay in range.
+    static std::int64_t clamped(std::int64_t milliseconds) {
+        constexpr std::int64_t far =
+            std::numeric_limits<std::int64_t>::max() - std::int64_t{4} * 86'400'000;
+        return std::clamp(milliseconds, -far, far);
+    }
+
     std::int64_t fixed_ = 0;
     std::shared_ptr<const ZoneFile> file_;  // Shared by copies of this zone.
 };

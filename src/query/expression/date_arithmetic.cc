@@ -85,8 +85,13 @@ Result<WallTime> add_to_date(WallTime date,
         const auto month = static_cast<int>(target - year * 12) + 1;
         const std::int64_t days =
             days_from_civil(year, month, std::min(parts.day, days_in_month(year, month)));
-        return zone.from_wall(days * day_milliseconds + wall -
-                              floor_divide(wall, day_milliseconds) * day_milliseconds);
+        const std::int64_t time_of_day =
+            wall - floor_divide(wall, day_milliseconds) * day_milliseconds;
+        std::int64_t result = 0;
+        if (__builtin_mul_overflow(days, day_milliseconds, &result) ||
+            __builtin_add_overflow(result, time_of_day, &result))
+            return overflow;
+        return zone.from_wall(result);
     }
     std::int64_t by = 0;
     std::int64_t result = 0;

@@ -254,6 +254,7 @@ std::int64_t TimeZone::offset_at(WallTime utc) const {
 }
 
 WallTime TimeZone::from_wall(std::int64_t wall) const {
+    wall = clamped(wall);
     if (!file_) return {wall - fixed_};
     constexpr std::int64_t day = 86'400'000;
     const std::int64_t before = offset_at({wall - day});

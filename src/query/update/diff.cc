@@ -152,6 +152,8 @@ bool DiffWriter::array(View before, View after, std::string& out) {
     std::size_t index = 0;
     for (const auto& element : after) {
         const std::string name = std::string(raw::IndexName(index));
+        // An array that is misnumbered keeps its names: a diff by positions would lose them.
+        if (element.name != name || (old != before.end() && old->name != name)) return false;
         if (old == before.end()) {
             raw::put(out, "u" + name, element.value);
         } else {
@@ -353,7 +355,7 @@ Status DiffApplier::array(View before, View diff, std::string& out) {
     auto entry = entries.begin();
     for (const auto& element : before) {
         if (length && index >= *length) break;
-        const raw::IndexName name(index);
+        const std::string_view name = element.name;  // As it is, even where it is misnumbered.
         if (entry == entries.end() || entry->index != index) {
             raw::put(out, name, element.value);
         } else {
