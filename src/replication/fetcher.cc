@@ -262,7 +262,8 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_first_batch(Sou
         case FirstBatch::too_stale:
             core_->denylist_sync_source(source.host, now() + limits::stale_source_period);
             // Another source may reach further back: only when there is none, that is the end.
-            if (!core_->choose_sync_source(facts.last_fetched, now()))
+            if (!core_->is_primary() &&  // One that catches up does without.
+                !core_->choose_sync_source(facts.last_fetched, now()))
                 set_misfit("too stale to catch up: every source's oplog begins after the end of "
                            "this member's, " +
                            facts.last_fetched.to_string());
