@@ -90,6 +90,7 @@ struct RenameOptions {
 struct CheckedIndexSpec {
     bson::Document spec;
     bool exists_already = false;  // Identical: nothing to do.
+    bool is_being_built = false;  // Identical: it will be there when that build ends.
 };
 
 /// What collMod changed, for its reply and its oplog entry.
@@ -121,6 +122,12 @@ public:
 
     virtual CollectionLock lock_shared(const Namespace& ns) = 0;
     virtual CollectionLock lock_exclusive(const Namespace& ns) = 0;
+    /// How many wait for a lock now.
+    struct LockWaiters {
+        std::int64_t shared = 0;
+        std::int64_t exclusive = 0;
+    };
+    virtual LockWaiters lock_waiters() const = 0;
 
     // ---- DDL: inside a transaction, under the exclusive lock of every namespace named ----------
     virtual Result<CatalogChange> create(storage::Transaction& transaction,
@@ -138,13 +145,40 @@ public:
     /// Checks a createIndexes spec against the collection: all errors of index specifications.
     virtual Result<CheckedIndexSpec> check_index(const Collection& collection,
                                                  bson::View spec) const = 0;
-    /// Makes an index and fills it from the collection's documents as this transaction sees them.
+    /// Makes an index and fills it from the collection's documents as this transaction sees them,
+    /// all under the exclusive lock: for collections nobody else uses or without documents. `when`:
+    /// the oplog position.
     /// The entries are committed in transactions of their own while it runs, into a table that
     /// nobody knows until the change is published; requires that nobody else writes the collection
     /// meanwhile. Fails with DuplicateKey when unique and the documents are not.
     virtual Result<CatalogChange> create_index(storage::Transaction& transaction,
                                                Collection& collection,
-                                               bson::View checked_spec) = 0;
+                                               bson::View checked_spec,
+                                               Timestamp when) = 0;
+
+    // ---- Index builds beside writers (index_build.h) --------------------------------------------
+    /// Under the exclusive lock: from now on every write keeps these indexes up to date.
+    virtual Result<IndexBuildPtr> begin_build(Collection& collection,
+                                              const bson::Uuid& id,
+                                              const std::vector<bson::Document>& checked_specs) = 0;
+    /// Without any lock, any thread, again and again until it returns true: everything is in the
+    /// indexes. Short. Fails with what the build was aborted with, or with what makes the indexes
+    /// impossible; abort_build() is the caller's then.
+    virtual Result<bool> fill_step(IndexBuild& build) = 0;
+    /// Inside a transaction, under the exclusive lock, after fill_step() said true: makes the
+    /// indexes the collection's. Fails like fill_step(). `when`: as create_index.
+    virtual Result<CatalogChange> finish_build(storage::Transaction& transaction,
+                                               Collection& collection,
+                                               const IndexBuildPtr& build,
+                                               Timestamp when) = 0;
+    /// Takes a build that has not been finished away. Takes the exclusive lock; does nothing when
+    /// the build has ended.
+    virtual void abort_build(IndexBuild& build, Error why) = 0;
+    virtual void abort_builds(const std::function<bool(const IndexBuild&)>& choose,
+                              const Error& why) = 0;
+    /// Those in progress.
+    virtual IndexBuilds builds() const = 0;
+
     /// Fails with IndexNotFound or InvalidOptions (_id_).
     virtual Result<CatalogChange> drop_index(storage::Transaction& transaction,
                                              Collection& collection,
@@ -159,8 +193,12 @@ public:
     // ---- The whole -----------------------------------------------------------------------------
     /// Reads everything anew, after recover_to_stable().
     virtual Status reload() = 0;
-    /// Writes counts and sizes; at checkpoints and shutdown.
+    /// Writes counts and sizes; now and then, and at shutdown.
     virtual Status save_counts() = 0;
+    /// Counts the documents of collections whose saved count was believed when they were read,
+    /// beside writers. Call after a start or a rollback that may have changed what was saved.
+    /// `check` is asked between slices; its failure ends the count.
+    virtual Status recount(const std::function<Status()>& check) = 0;
 
 protected:
     Catalog() = default;

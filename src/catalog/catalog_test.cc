@@ -81,8 +81,10 @@ protected:
         const auto collection = catalog_->find(ns);
         TRY(const auto checked, catalog_->check_index(*collection, json(spec)));
         if (checked.exists_already) return Error(ErrorCode::index_already_exists, "exists");
-        return ddl([&](auto& t) { return catalog_->create_index(t, *collection, checked.spec); },
-                   at);
+        const auto body = [&](auto& t) {
+            return catalog_->create_index(t, *collection, checked.spec, at);
+        };
+        return ddl(body, at);
     }
     Status insert(std::string_view document, Timestamp at = {}, const Namespace& ns = books) {
         auto transaction = begin(at);
@@ -394,8 +396,8 @@ TEST_P(CatalogTest, SeveralChangesMayShareATransaction) {
     auto transaction = begin();
     const auto a = json(R"({"v": 2, "key": {"a": 1}, "name": "a"})");
     const auto b = json(R"({"v": 2, "key": {"b": 1}, "name": "b"})");
-    auto first = catalog_->create_index(*transaction, *collection, a);
-    auto second = catalog_->create_index(*transaction, *collection, b);
+    auto first = catalog_->create_index(*transaction, *collection, a, {});
+    auto second = catalog_->create_index(*transaction, *collection, b, {});
     ASSERT_TRUE(first.has_value() && second.has_value());
     ASSERT_TRUE(transaction->commit());
     first->published();

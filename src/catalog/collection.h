@@ -26,6 +26,10 @@ class CollectionSource;
 namespace tessera::catalog {
 
 class Index;
+class IndexBuild;
+/// Owned by the build's driver and by the states of its collection.
+using IndexBuildPtr = std::shared_ptr<IndexBuild>;
+using IndexBuilds = std::vector<IndexBuildPtr>;
 
 /// A document as found in a table; the view is valid until the transaction's next operation.
 struct Found {
@@ -74,6 +78,10 @@ public:
     /// removal gets its own oplog entry.
     virtual Result<std::vector<bson::RecordId>> capped_excess(
         storage::Transaction& transaction) = 0;
+
+    /// Whether a reader that began in this state may go on while `now` is the present one: it is
+    /// the same collection, and has every index that this state has.
+    virtual bool may_be_read_beside(const Collection& now) const = 0;
 
     // ---- Numbers ------------------------------------------------------------------------------
     virtual std::int64_t count() const = 0;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "bson/ids.h"
 #include "bson/json.h"
+#include "catalog/index_build.h"
 #include "catalog/index_spec.h"
 #include "catalog/limits.h"
 #include "catalog/member_catalog.h"
@@ -35,6 +36,10 @@ void MemberCatalog::publish(Change change) {
     auto fresh = std::make_shared<State>(*state());
     change(*fresh);
     state_.store(std::move(fresh), std::memory_order_release);
+}
+
+void MemberCatalog::publish_state(const std::function<void(State&)>& change) {
+    publish(change);
 }
 
 std::string MemberCatalog::make_ident(std::string_view kind) {
@@ -108,7 +113,7 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
         if (options.id_index) {
             TRY([[maybe_unused]] const auto spec, normalize_index_spec(ns, *options.id_index));
         }
-        metadata.indexes.push_back({id_index_spec(), make_ident("index")});
+        metadata.indexes.push_back({id_index_spec(), make_ident("index"), {}});
     }
     auto parts = std::make_shared<CollectionParts>();
     parts->catalog_table = catalog_table(ns);
@@ -164,6 +169,11 @@ Result<CatalogChange> MemberCatalog::drop(storage::Transaction& transaction,
                 next.by_namespace.erase(collection->ns());
                 next.by_uuid.erase(collection->uuid());
             });
+            end_builds(*collection,
+                       Error(ErrorCode::index_build_aborted, "collection dropped"));
+            for (const auto& build : collection->builds())
+                for (const auto& index : build->metadata())
+                    engine_.drop_table(index.ident, {});
             for (const auto& index : metadata.indexes)
                 engine_.drop_table(index.ident, when);
             engine_.drop_table(metadata.ident, when);
@@ -184,6 +194,11 @@ Result<CatalogChange> MemberCatalog::rename(storage::Transaction& transaction,
     }
     if (from == to) {
         return Error(ErrorCode::illegal_operation, "Can't rename a collection to itself");
+    }
+    if (!source->second->builds().empty()) {
+        return Error(ErrorCode::background_operation_in_progress_for_namespace,
+                     "cannot perform operation: an index build is currently running for "
+                     "collection '" + from.to_string() + "'");
     }
     if (catalog_table(from) != catalog_table(to)) {
         return Error(ErrorCode::illegal_operation,
@@ -219,6 +234,27 @@ Result<CatalogChange> MemberCatalog::rename(storage::Transaction& transaction,
         {});
 }
 
+void MemberCatalog::replace_state(const CollectionMetadata& metadata,
+                                  const std::map<std::string, IndexParts>& added,
+                                  const IndexBuild* finished) {
+    publish([&](State& next) {
+        const auto found = next.by_uuid.find(metadata.uuid);
+        ASSERT(found != next.by_uuid.end());
+        const StoredPtr old = found->second;
+        auto parts = old->index_parts();
+        for (const auto& [ident, part] : added)
+            parts.emplace(ident, part);
+        IndexBuilds builds = old->builds();
+        std::erase_if(builds, [&](const auto& each) { return each.get() == finished; });
+        auto changed = StoredCollection::make(
+            {engine_, old->mutex()}, metadata, old->parts(), parts, std::move(builds));
+        // What was checked before the commit cannot be wrong after it.
+        ASSERT(changed.has_value());
+        next.by_namespace[metadata.ns] = *changed;
+        found->second = *changed;
+    });
+}
+
 CatalogChange MemberCatalog::replace(CollectionMetadata metadata,
                                      std::map<std::string, IndexParts> added,
                                      std::vector<std::string> dropped,
@@ -232,19 +268,7 @@ CatalogChange MemberCatalog::replace(CollectionMetadata metadata,
          added = std::move(added),
          dropped = std::move(dropped),
          when] {
-            publish([&](State& next) {
-                const auto found = next.by_uuid.find(metadata.uuid);
-                ASSERT(found != next.by_uuid.end());
-                auto parts = found->second->index_parts();
-                for (const auto& [ident, part] : added)
-                    parts.emplace(ident, part);
-                auto changed = StoredCollection::make(
-                    {engine_, found->second->mutex()}, metadata, found->second->parts(), parts);
-                // What was checked before the commit cannot be wrong after it.
-                ASSERT(changed.has_value());
-                next.by_namespace[metadata.ns] = *changed;
-                found->second = *changed;
-            });
+            replace_state(metadata, added, nullptr);
             for (const std::string& ident : dropped)
                 engine_.drop_table(ident, when);
         },
@@ -264,13 +288,19 @@ Result<CheckedIndexSpec> MemberCatalog::check_index(const Collection& collection
     std::vector<bson::View> existing;
     for (const auto& index : collection.indexes())
         existing.push_back(index->spec());
+    std::vector<bson::View> building;
+    for (const auto& build : static_cast<const StoredCollection&>(collection).builds())
+        for (const auto& index : build->indexes())
+            building.push_back(index->spec());
+    TRY(result.is_being_built, check_against_existing(collection.ns(), result.spec, building));
     TRY(result.exists_already, check_against_existing(collection.ns(), result.spec, existing));
     return result;
 }
 
 Result<CatalogChange> MemberCatalog::create_index(storage::Transaction& transaction,
                                                   Collection& base,
-                                                  bson::View checked_spec) {
+                                                  bson::View checked_spec,
+                                                  Timestamp when) {
     StoredCollection& collection = stored(base);
     const Namespace& ns = collection.ns();
     TRY(auto metadata, read_metadata(transaction, collection));
@@ -279,7 +309,8 @@ Result<CatalogChange> MemberCatalog::create_index(storage::Transaction& transact
         existing.push_back(index.spec);
     TRY(const bool exists, check_against_existing(ns, checked_spec, existing));
     if (exists) return CatalogChange();
-    IndexMetadata added{bson::Document(checked_spec), make_ident("index")};
+    IndexMetadata added{bson::Document(checked_spec), make_ident("index"), {}};
+    if (!is_logged(ns)) added.ready_at = when;
     const std::string ident = added.ident;
     CatalogChange undo({}, [this, ident] { engine_.drop_table(ident, {}); });
     TRY(const IndexParts parts, make_index(ns, added));
@@ -291,9 +322,7 @@ Result<CatalogChange> MemberCatalog::create_index(storage::Transaction& transact
             std::lock_guard lock(mutex_);
             build = bson::make_uuid(random_);
         }
-        return filled.error().with_prefix("Index build failed: " + build.to_string() +
-                                          ": Collection " + ns.to_string() + " ( " +
-                                          collection.uuid().to_string() + " ) :: caused by :: ");
+        return build_error(build, collection, filled.error());
     }
     metadata.indexes.push_back(std::move(added));
     TRY_OK(write_metadata(transaction, metadata));

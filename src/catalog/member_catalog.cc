@@ -11,6 +11,16 @@
 #include "catalog/limits.h"
 
 namespace tessera::catalog {
+namespace {
+
+template <class Lock>
+void wait_for(Lock& lock, std::atomic<std::int64_t>& waiting) {
+    waiting.fetch_add(1, std::memory_order_relaxed);
+    lock.lock();
+    waiting.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace
 
 MemberCatalog::MemberCatalog(storage::Engine& engine, bool logs_tables, Random& random)
     : engine_(engine),
@@ -89,9 +99,11 @@ CollectionLock MemberCatalog::lock(const Namespace& ns, bool is_exclusive) {
         const StoredPtr before = look();
         result.mutex_ = before ? before->mutex() : mutex_of(ns);
         if (is_exclusive) {
-            result.exclusive_ = std::unique_lock(*result.mutex_);
+            result.exclusive_ = std::unique_lock(*result.mutex_, std::try_to_lock);
+            if (!result.exclusive_) wait_for(result.exclusive_, waiting_exclusive_);
         } else {
-            result.shared_ = std::shared_lock(*result.mutex_);
+            result.shared_ = std::shared_lock(*result.mutex_, std::try_to_lock);
+            if (!result.shared_) wait_for(result.shared_, waiting_shared_);
         }
         // A DDL may have been published while we waited; its state is the one to use.
         StoredPtr after = look();
@@ -162,6 +174,10 @@ Status MemberCatalog::reload() {
         databases.insert(ns.db);
     for (const std::string& db : databases)
         TRY_OK(load_views(*fresh, db));
+    const Error why(ErrorCode::interrupted_due_to_repl_state_change,
+                    "the data went back in time during the index build");
+    for (const auto& [ns, collection] : state()->by_namespace)
+        end_builds(*collection, why);
     drop_orphans(*fresh);
     std::lock_guard lock(publish_mutex_);
     state_.store(std::move(fresh), std::memory_order_release);
@@ -254,7 +270,8 @@ Status MemberCatalog::load_counts(storage::Transaction& transaction, StoredColle
         parts.tally->count = document["count"].to_int64();
         parts.tally->bytes = document["bytes"].to_int64();
         parts.saved_count = parts.tally->count.load();
-        if (parts.tally->count > limits::recount_max) return ok();
+        parts.is_guess = parts.tally->count > limits::recount_max;
+        if (parts.is_guess) return ok();
     }
     std::int64_t count = 0;
     std::int64_t bytes = 0;
@@ -267,6 +284,54 @@ Status MemberCatalog::load_counts(storage::Transaction& transaction, StoredColle
     }
     parts.tally->count = count;
     parts.tally->bytes = bytes;
+    return ok();
+}
+
+Status MemberCatalog::recount(const std::function<Status()>& check) {
+    const auto now = state();
+    for (const auto& [ns, collection] : now->by_namespace)
+        if (collection->parts()->is_guess) TRY_OK(recount_one(ns, check));
+    return ok();
+}
+
+Status MemberCatalog::recount_one(const Namespace& ns, const std::function<Status()>& check) {
+    TRY_OK(check());
+    storage::TransactionOptions options;
+    options.is_read_once = true;
+    std::unique_ptr<storage::Transaction> transaction;
+    StoredPtr collection;
+    std::int64_t count = 0;
+    std::int64_t bytes = 0;
+    {
+        // For an instant nobody writes: the tally is what the snapshot is compared with, and what
+        // is written from then on is a difference to both.
+        const CollectionLock lock = lock_exclusive(ns);
+        if (!lock) return ok();
+        collection = std::static_pointer_cast<StoredCollection>(find(ns));
+        TRY(transaction, engine_.begin(options));
+        TRY([[maybe_unused]] const auto first,
+            transaction->get(*collection->parts()->records, bson::record_key({})));
+        count = -collection->parts()->tally->count;
+        bytes = -collection->parts()->tally->bytes;
+    }
+    const auto cursor = transaction->open_cursor(*collection->parts()->records);
+    for (std::int64_t seen = 1;; ++seen) {
+        TRY(const bool is_there, cursor->next());
+        if (!is_there) break;
+        ++count;
+        bytes += static_cast<std::int64_t>(cursor->value().size());
+        if (seen % limits::recount_slice == 0) TRY_OK(check());
+    }
+    CollectionParts& parts = *collection->parts();
+    parts.tally->count += count;
+    parts.tally->bytes += bytes;
+    parts.is_guess = false;
+    if (count != 0 || bytes != 0) {
+        log::info(log::Component::storage,
+                  9'001'013,
+                  "Corrected a collection's count",
+                  {{"ns", ns.to_string()}, {"countBy", count}, {"bytesBy", bytes}});
+    }
     return ok();
 }
 

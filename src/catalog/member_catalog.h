@@ -33,6 +33,9 @@ public:
     std::vector<std::string> databases() const override;
     CollectionLock lock_shared(const Namespace& ns) override { return lock(ns, false); }
     CollectionLock lock_exclusive(const Namespace& ns) override { return lock(ns, true); }
+    LockWaiters lock_waiters() const override {
+        return {waiting_shared_.load(), waiting_exclusive_.load()};
+    }
 
     Result<CatalogChange> create(storage::Transaction& transaction,
                                  const Namespace& ns,
@@ -49,7 +52,20 @@ public:
                                          bson::View spec) const override;
     Result<CatalogChange> create_index(storage::Transaction& transaction,
                                        Collection& collection,
-                                       bson::View checked_spec) override;
+                                       bson::View checked_spec,
+                                       Timestamp when) override;
+    Result<IndexBuildPtr> begin_build(Collection& collection,
+                                      const bson::Uuid& id,
+                                      const std::vector<bson::Document>& checked_specs) override;
+    Result<bool> fill_step(IndexBuild& build) override;
+    Result<CatalogChange> finish_build(storage::Transaction& transaction,
+                                       Collection& collection,
+                                       const IndexBuildPtr& build,
+                                       Timestamp when) override;
+    void abort_build(IndexBuild& build, Error why) override;
+    void abort_builds(const std::function<bool(const IndexBuild&)>& choose,
+                      const Error& why) override;
+    IndexBuilds builds() const override;
     Result<CatalogChange> drop_index(storage::Transaction& transaction,
                                      Collection& collection,
                                      std::string_view name,
@@ -60,6 +76,7 @@ public:
     Status reload_views(std::string_view db) override;
     Status reload() override;
     Status save_counts() override;
+    Status recount(const std::function<Status()>& check) override;
 
 private:
     using StoredPtr = std::shared_ptr<StoredCollection>;
@@ -73,6 +90,7 @@ private:
     /// Makes the next state by `change` from the present one.
     template <class Change>
     void publish(Change change);
+    void publish_state(const std::function<void(State&)>& change);
     CollectionLock lock(const Namespace& ns, bool is_exclusive);
     std::shared_ptr<std::shared_mutex> mutex_of(const Namespace& ns);
     StoredCollection::Environment environment(const Namespace& ns) {
@@ -99,6 +117,23 @@ private:
                 StoredCollection& collection,
                 StoredIndex& index);
     Status fill_batch(storage::Cursor& documents, StoredIndex& index, bool& is_done);
+    void change_builds(const bson::Uuid& uuid, const std::function<void(IndexBuilds&)>& change);
+    Status fill_slice(IndexBuild& build, StoredCollection& collection);
+    Status check_suspects(IndexBuild& build);
+    Status check_records(IndexBuild& build,
+                         StoredCollection& collection,
+                         const std::vector<bson::RecordId>& records);
+    void take_away(IndexBuild& build);
+    static void end_builds(const StoredCollection& collection, const Error& why);
+    /// What a failed build says of the document that made it fail.
+    Error build_error(const bson::Uuid& id,
+                      const Collection& collection,
+                      const Error& cause) const;
+    /// Publishes a collection's new metadata. `added`: the parts of indexes it did not have;
+    /// `finished`: the build they come from, or null.
+    void replace_state(const CollectionMetadata& metadata,
+                       const std::map<std::string, IndexParts>& added,
+                       const IndexBuild* finished);
     /// The change that replaces a collection's metadata with `metadata`, once committed; `added`
     /// are the parts of indexes it did not have.
     CatalogChange replace(CollectionMetadata metadata,
@@ -114,6 +149,7 @@ private:
                            const storage::TablePtr& table,
                            CollectionMetadata metadata);
     Status load_counts(storage::Transaction& transaction, StoredCollection& collection);
+    Status recount_one(const Namespace& ns, const std::function<Status()>& check);
     Status load_views(State& state, std::string_view db);
     Result<bool> adopt_logging(const State& state);
     void drop_orphans(const State& state);
@@ -124,6 +160,8 @@ private:
     storage::TablePtr local_table_;
 
     std::atomic<std::shared_ptr<const State>> state_;
+    std::atomic<std::int64_t> waiting_shared_{0};
+    std::atomic<std::int64_t> waiting_exclusive_{0};
 
     std::mutex publish_mutex_;  // Serializes publications.
     std::mutex mutex_;          // Guards what follows.

@@ -14,6 +14,7 @@ bson::Document CollectionMetadata::to_document() const {
         for (const IndexMetadata& index : indexes) {
             auto object = list.object();
             object.append("spec", index.spec).append("ident", index.ident);
+            if (!index.ready_at.is_null()) object.append("readyAt", index.ready_at);
         }
     }
     return std::move(builder).finish();
@@ -42,8 +43,11 @@ Result<CollectionMetadata> CollectionMetadata::parse(bson::View document) {
         const bson::Value spec = element.value.as_view()["spec"];
         const bson::Value index_ident = element.value.as_view()["ident"];
         if (!spec.is_object() || !index_ident.is_string()) return damaged;
-        result.indexes.push_back(
-            {bson::Document(spec.as_view()), std::string(index_ident.as_string())});
+        IndexMetadata index{
+            bson::Document(spec.as_view()), std::string(index_ident.as_string()), {}};
+        const bson::Value ready_at = element.value.as_view()["readyAt"];
+        if (ready_at.type() == bson::Type::timestamp) index.ready_at = ready_at.as_timestamp();
+        result.indexes.push_back(std::move(index));
     }
     return result;
 }

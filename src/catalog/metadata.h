@@ -3,7 +3,7 @@
 // What the catalog tables hold. Two of them: "_catalog" for replicated namespaces, unlogged where
 // there is an oplog, and "_catalog_local" for the others, always logged. Entries, by the first byte
 // of their keys:
-//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident}]}, written by DDL in its
+//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident, readyAt}]}, written by DDL in its
 //   transaction 'm' ident  an index's multikey paths, a uint32 a field; written in a transaction of
 //   its own and
 //              without a timestamp, before the first document that needs it is: it only grows, and
@@ -27,6 +27,9 @@ inline constexpr std::string_view local_catalog_ident = "_catalog_local";
 struct IndexMetadata {
     bson::Document spec;  // As listIndexes shows it.
     std::string ident;
+    /// The position it was finished at: readers of earlier timestamps do not use it, since it lacks
+    /// what documents were before it was built. Null: good for all.
+    Timestamp ready_at = {};
 };
 
 struct CollectionMetadata {

@@ -5,6 +5,7 @@
 
 #include "bson/builder.h"
 #include "bson/validate.h"
+#include "catalog/index_build.h"
 #include "catalog/limits.h"
 
 namespace tessera::catalog {
@@ -45,10 +46,12 @@ Result<std::shared_ptr<StoredCollection>> StoredCollection::make(
     const Environment& environment,
     CollectionMetadata metadata,
     std::shared_ptr<CollectionParts> parts,
-    const std::map<std::string, IndexParts>& index_parts) {
+    const std::map<std::string, IndexParts>& index_parts,
+    IndexBuilds builds) {
     const std::shared_ptr<StoredCollection> result(
         new StoredCollection(environment, std::move(metadata), std::move(parts)));
     const CollectionMetadata& known = result->metadata_;
+    result->builds_ = std::move(builds);
     TRY(result->options_, parse_collection_options(known.ns, known.options));
     for (const IndexMetadata& index : known.indexes) {
         const auto found = index_parts.find(index.ident);
@@ -88,9 +91,25 @@ Result<bson::RecordId> StoredCollection::insert(storage::Transaction& transactio
         TRY_OK(index->keys_of(document, keys));
         TRY_OK(index->insert(transaction, keys, id, enforces_unique));
     }
+    if (!builds_.empty()) [[unlikely]]
+        TRY_OK(insert_into_builds(transaction, document, id));
     TRY_OK(transaction.put(*parts_->records, RecordKey(id), document.bytes()));
     transaction.add(parts_->tally, 1, document.size());
     return id;
+}
+
+Status StoredCollection::insert_into_builds(storage::Transaction& transaction,
+                                            bson::View document,
+                                            bson::RecordId id) {
+    query::KeySet& keys = scratch_keys();
+    for (const auto& build : builds_) {
+        for (const auto& index : build->indexes()) {
+            build->keys_of(*index, document, id, keys);
+            TRY_OK(index->insert(transaction, keys, id, false));
+            build->wrote(*index, id);
+        }
+    }
+    return ok();
 }
 
 Status StoredCollection::update(storage::Transaction& transaction,
@@ -110,19 +129,31 @@ Status StoredCollection::update(storage::Transaction& transaction,
         const StoredIndex* index;
         query::KeySet before;
         query::KeySet after;
+        bool enforces_unique;
     };
     std::vector<Change> changes;
     for (const auto& index : indexes_) {
         if (index->has_same_keys(before, after)) continue;
-        Change change{index.get(), {}, {}};
+        Change change{index.get(), {}, {}, enforces_unique};
         TRY_OK(index->keys_of(before, change.before));
         TRY_OK(index->keys_of(after, change.after));
         changes.push_back(std::move(change));
     }
+    for (const auto& build : builds_) {
+        for (const auto& index : build->indexes()) {
+            if (index->has_same_keys(before, after)) continue;
+            Change change{index.get(), {}, {}, false};
+            build->keys_of(*index, before, id, change.before);
+            build->keys_of(*index, after, id, change.after);
+            build->wrote(*index, id);
+            changes.push_back(std::move(change));
+        }
+    }
     const std::int64_t growth = std::int64_t{after.size()} - std::int64_t{before.size()};
     TRY_OK(transaction.put(*parts_->records, RecordKey(id), after.bytes()));
     for (const Change& change : changes) {
-        TRY_OK(change.index->update(transaction, change.before, change.after, id, enforces_unique));
+        TRY_OK(change.index->update(
+            transaction, change.before, change.after, id, change.enforces_unique));
     }
     if (growth != 0) transaction.add(parts_->tally, 0, growth);
     return ok();
@@ -136,6 +167,13 @@ Status StoredCollection::remove(storage::Transaction& transaction,
     for (std::size_t i = 0; i < indexes_.size(); ++i) {
         TRY_OK(indexes_[i]->keys_of(before, keys[i]));
     }
+    std::vector<std::pair<const StoredIndex*, query::KeySet>> built;
+    for (const auto& build : builds_) {
+        for (const auto& index : build->indexes()) {
+            built.emplace_back(index.get(), query::KeySet());
+            build->keys_of(*index, before, id, built.back().second);
+        }
+    }
     TRY(const bool was_there, transaction.remove(*parts_->records, RecordKey(id)));
     if (!was_there) {
         return Error(ErrorCode::write_conflict, "The document to remove is gone");
@@ -143,6 +181,8 @@ Status StoredCollection::remove(storage::Transaction& transaction,
     for (std::size_t i = 0; i < indexes_.size(); ++i) {
         TRY_OK(indexes_[i]->remove(transaction, keys[i], id));
     }
+    for (const auto& [index, their_keys] : built)
+        TRY_OK(index->remove(transaction, their_keys, id));
     transaction.add(parts_->tally, -1, -size);
     return ok();
 }
@@ -193,6 +233,16 @@ Result<std::vector<bson::RecordId>> StoredCollection::capped_excess(
         bytes -= static_cast<std::int64_t>(cursor->value().size());
     }
     return result;
+}
+
+bool StoredCollection::may_be_read_beside(const Collection& other) const {
+    if (&other == this) return true;
+    if (other.uuid() != uuid() || other.ns() != ns()) return false;
+    const auto& now = static_cast<const StoredCollection&>(other).indexes_;
+    return std::ranges::all_of(indexes_, [&](const auto& index) {
+        return std::ranges::any_of(
+            now, [&](const auto& it) { return it->ident() == index->ident(); });
+    });
 }
 
 std::int64_t StoredCollection::count() const {

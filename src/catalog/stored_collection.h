@@ -24,6 +24,7 @@ struct CollectionParts {
     storage::TallyPtr tally = std::make_shared<storage::Tally>();
     std::atomic<std::int64_t> next_record{1};
     std::atomic<std::int64_t> saved_count{-1};  // The count last written to the catalog table.
+    std::atomic<bool> is_guess{false};          // The tally began with a saved count.
 };
 
 class StoredCollection final : public Collection {
@@ -32,12 +33,14 @@ public:
         storage::Engine& engine;
         std::shared_ptr<std::shared_mutex> mutex;  // Of the namespace; owned with the catalog.
     };
-    /// `index_parts`: by ident, one for each of the metadata's indexes.
+    /// `index_parts`: by ident, one for each of the metadata's indexes. `builds`: whose indexes
+    /// every write keeps up to date too.
     static Result<std::shared_ptr<StoredCollection>> make(
         const Environment& environment,
         CollectionMetadata metadata,
         std::shared_ptr<CollectionParts> parts,
-        const std::map<std::string, IndexParts>& index_parts);
+        const std::map<std::string, IndexParts>& index_parts,
+        IndexBuilds builds = {});
 
     const Namespace& ns() const override { return metadata_.ns; }
     const bson::Uuid& uuid() const override { return metadata_.uuid; }
@@ -61,6 +64,7 @@ public:
     Result<std::optional<bson::View>> find_record(storage::Transaction& transaction,
                                                   bson::RecordId id) override;
     Result<std::vector<bson::RecordId>> capped_excess(storage::Transaction& transaction) override;
+    bool may_be_read_beside(const Collection& now) const override;
     std::int64_t count() const override;
     std::int64_t data_size() const override;
     const storage::TallyPtr& tally() const override { return parts_->tally; }
@@ -73,6 +77,7 @@ public:
     const std::vector<std::shared_ptr<StoredIndex>>& stored_indexes() const { return indexes_; }
     const std::shared_ptr<std::shared_mutex>& mutex() const { return environment_.mutex; }
     std::map<std::string, IndexParts> index_parts() const;
+    const IndexBuilds& builds() const { return builds_; }
 
 private:
     // The planner's view of this state.
@@ -99,12 +104,17 @@ private:
                      CollectionMetadata metadata,
                      std::shared_ptr<CollectionParts> parts);
 
+    Status insert_into_builds(storage::Transaction& transaction,
+                              bson::View document,
+                              bson::RecordId id);
+
     const Environment environment_;
     const CollectionMetadata metadata_;
     const std::shared_ptr<CollectionParts> parts_;  // Shared with other states and transactions.
     CollectionOptions options_;
     std::vector<std::shared_ptr<StoredIndex>> indexes_;
     std::vector<std::shared_ptr<Index>> shown_indexes_;  // The same objects.
+    IndexBuilds builds_;
     Source source_;
 };
 

@@ -109,6 +109,7 @@ Result<std::shared_ptr<StoredIndex>> StoredIndex::make(storage::Engine& engine,
     info.is_unique = spec["unique"].is_truthy() && !spec["unique"].is_missing();
     info.is_sparse = spec["sparse"].is_truthy() && !spec["sparse"].is_missing();
     info.is_hidden = spec["hidden"].is_truthy() && !spec["hidden"].is_missing();
+    info.ready_at = metadata.ready_at;
     info.version = static_cast<std::int32_t>(spec["v"].to_int64());
     if (const bson::Value partial = spec["partialFilterExpression"]; partial.is_object()) {
         TRY(auto filter, parse_filter(partial.as_view()));
@@ -130,6 +131,15 @@ Result<std::shared_ptr<StoredIndex>> StoredIndex::make(storage::Engine& engine,
     std::ranges::sort(index->top_fields_);
     const auto repeated = std::ranges::unique(index->top_fields_);
     index->top_fields_.erase(repeated.begin(), repeated.end());
+    return index;
+}
+
+Result<std::shared_ptr<StoredIndex>> StoredIndex::make_building(storage::Engine& engine,
+                                                                const Namespace& ns,
+                                                                const IndexMetadata& metadata,
+                                                                const IndexParts& parts) {
+    TRY(auto index, make(engine, ns, metadata, parts));
+    index->is_building_ = true;
     return index;
 }
 
@@ -188,7 +198,13 @@ Status StoredIndex::check_unique(storage::Transaction& transaction,
     TRY(const bool is_free, transaction.insert(table, key.fields, ""));
     ENSURE(is_free);
     TRY([[maybe_unused]] const bool was_there, transaction.remove(table, key.fields));
-    const auto cursor = transaction.open_cursor(table);
+    return look_for_duplicate(transaction, key, id);
+}
+
+Status StoredIndex::look_for_duplicate(storage::Transaction& transaction,
+                                       const query::KeySet::Key& key,
+                                       bson::RecordId id) const {
+    const auto cursor = transaction.open_cursor(*info_.table);
     TRY(bool is_there, cursor->seek(key.fields));
     while (is_there && cursor->key().starts_with(key.fields)) {
         if (bson::record_id_at_end(cursor->key()) != id) return duplicate_key(key);
@@ -226,8 +242,32 @@ std::string StoredIndex::entry_value(const query::KeySet::Key& key, bson::Record
 Status StoredIndex::remove_one(storage::Transaction& transaction,
                                const query::KeySet::Key& key,
                                bson::RecordId id) const {
-    TRY([[maybe_unused]] const bool was_there,
-        transaction.remove(*info_.table, entry_key(key, id)));
+    const std::string entry = entry_key(key, id);
+    // Where the fill has not been there is nothing to remove, and still it must see that we were
+    // here (index_build.h).
+    if (is_building_) TRY_OK(transaction.put(*info_.table, entry, ""));
+    TRY([[maybe_unused]] const bool was_there, transaction.remove(*info_.table, entry));
+    return ok();
+}
+
+Status StoredIndex::fill(storage::Transaction& transaction,
+                         const query::KeySet& keys,
+                         bson::RecordId id) const {
+    if (keys.is_multikey()) TRY_OK(parts_.multikey->add(engine_, keys.multikey));
+    for (const auto& key : keys.keys) {
+        if (info_.is_unique) TRY_OK(look_for_duplicate(transaction, key, id));
+        TRY([[maybe_unused]] const bool is_new,
+            transaction.insert(*info_.table, entry_key(key, id), entry_value(key, id)));
+    }
+    return ok();
+}
+
+Status StoredIndex::check_duplicates(storage::Transaction& transaction,
+                                     const query::KeySet& keys,
+                                     bson::RecordId id) const {
+    if (!info_.is_unique) return ok();
+    for (const auto& key : keys.keys)
+        TRY_OK(look_for_duplicate(transaction, key, id));
     return ok();
 }
 

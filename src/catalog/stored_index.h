@@ -60,6 +60,11 @@ public:
                                                      const Namespace& ns,
                                                      const IndexMetadata& metadata,
                                                      const IndexParts& parts);
+    /// The same for an index that is being built (index_build.h).
+    static Result<std::shared_ptr<StoredIndex>> make_building(storage::Engine& engine,
+                                                              const Namespace& ns,
+                                                              const IndexMetadata& metadata,
+                                                              const IndexParts& parts);
 
     const std::string& name() const override { return info_.name; }
     bson::View spec() const override { return spec_; }
@@ -93,6 +98,15 @@ public:
                   const query::KeySet& after,
                   bson::RecordId id,
                   bool enforces_unique) const;
+    /// While it is built: adds what is missing of a document's entries. Fails with DuplicateKey as
+    /// insert() does.
+    Status fill(storage::Transaction& transaction,
+                const query::KeySet& keys,
+                bson::RecordId id) const;
+    /// Whether another record has one of these keys in a unique index.
+    Status check_duplicates(storage::Transaction& transaction,
+                            const query::KeySet& keys,
+                            bson::RecordId id) const;
     /// The engine key of a document's entry, and its value.
     std::string entry_key(const query::KeySet::Key& key, bson::RecordId id) const;
     std::string entry_value(const query::KeySet::Key& key, bson::RecordId id) const;
@@ -114,12 +128,16 @@ private:
     Status check_unique(storage::Transaction& transaction,
                         const query::KeySet::Key& key,
                         bson::RecordId id) const;
+    Status look_for_duplicate(storage::Transaction& transaction,
+                              const query::KeySet::Key& key,
+                              bson::RecordId id) const;
 
     storage::Engine& engine_;
     const Namespace ns_;
     const bson::Document spec_;
     const std::string ident_;
     const IndexParts parts_;
+    bool is_building_ = false;
     query::IndexInfo info_;
     std::vector<std::string> top_fields_;  // First components of what it reads; empty: everything.
 };

@@ -5,6 +5,7 @@
 #include "commands/aggregate_command.h"
 
 #include "commands/cursor_commands.h"
+#include "commands/explain_command.h"
 #include "commands/member_pipeline.h"
 #include "commands/placement.h"
 #include "commands/router_commands.h"
@@ -187,9 +188,11 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
 async::Task<Status> aggregate_on_member(Member& member, Invocation& invocation) {
     CO_TRY(Aggregation args, parse_aggregation(member, invocation.request));
     invocation.ns = args.ns;
-    if (args.is_explain)
-        co_return Error(ErrorCode::command_not_supported,
-                        "use the explain command: {explain: {aggregate: ...}}");
+    if (args.is_explain) {
+        async::resume_on hop(member.workers);
+        co_await hop;
+        co_return explain_aggregation(member, invocation);
+    }
     co_return co_await run_aggregation(member, invocation, std::move(args));
 }
 

@@ -19,6 +19,7 @@ CollectionReader::CollectionReader(Member& member,
       interrupt_(member.clock),
       collection_(member.catalog->find(ns_)) {
     request.ownership = placement_.filter.get();
+    request.read_at = read_at;
     executor_ = collection_ ? std::make_unique<query::Executor>(collection_->source(),
                                                                 std::move(request), &interrupt_)
                             : std::make_unique<query::Executor>(ns_, std::move(request));
@@ -27,7 +28,7 @@ CollectionReader::CollectionReader(Member& member,
 Status CollectionReader::begin(catalog::CollectionLock& lock,
                                std::unique_ptr<storage::Transaction>& transaction) {
     lock = member_.catalog->lock_shared(ns_);
-    if (collection_ && lock.collection() != collection_.get()) {
+    if (collection_ && (!lock || !collection_->may_be_read_beside(*lock))) {
         const bool is_same = lock && lock->uuid() == collection_->uuid();
         return Error(ErrorCode::query_plan_killed,
                      is_same ? "the collection's indexes changed while the query was running"

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Commands that change collections and indexes on a member: create, drop, dropDatabase,
-// renameCollection, createIndexes, dropIndexes, collMod, convertToCapped (refused).
+// renameCollection, collMod; createIndexes and dropIndexes are in index_commands.cc.
 #include "commands/ddl_commands.h"
 
 #include "bson/json.h"
 #include "catalog/index.h"
 #include "commands/ddl_execution.h"
+#include "commands/index_commands.h"
 #include "commands/placement.h"
+#include "commands/rename_command.h"
 #include "commands/router_commands.h"
 #include "commands/support.h"
 #include "commands/write_execution.h"
@@ -201,155 +203,47 @@ Status drop_database(Member& member, Invocation& invocation) {
     return {};
 }
 
-Status rename_collection(Member& member, Invocation& invocation) {
-    const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields("renameCollection", {"to", "dropTarget", "stayTemp"}));
-    const bson::Value source = request.body.front().value;
-    const bson::Value target = request.body["to"];
-    if (!source.is_string() || !target.is_string())
-        return Error(ErrorCode::type_mismatch,
-                     "'renameCollection' and 'to' must be namespaces as strings");
-    const Namespace from = Namespace::split(source.as_string());
-    const Namespace to = Namespace::split(target.as_string());
-    TRY_OK(check_namespace(from));
-    TRY_OK(check_namespace(to));
-    invocation.ns = from;
-    if (from == to)
-        return Error(ErrorCode::illegal_operation, "Can't rename a collection to itself");
-    if (from.db != to.db)
-        return Error(ErrorCode::command_not_supported,
-                     "renaming a collection to another database is not supported; copy it with "
-                     "$out and drop it");
-    if (member.catalog->find_view(from))
-        return Error(ErrorCode::command_not_supported_on_view, "cannot rename view");
-    catalog::RenameOptions options;
-    options.drop_target = request.body["dropTarget"].is_truthy();
-    TRY_OK(run_ddl(
-        member, invocation, {from, to}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-            if (!locks[0])
-                return Error(ErrorCode::namespace_not_found,
-                             "Source collection " + from.to_string() + " does not exist");
-            if (member.catalog->find_view(to) || (locks[1] && !options.drop_target))
-                return Error(ErrorCode::namespace_exists, "target namespace exists");
-            return replication::rename_collection(unit, *member.catalog, from, to, options);
-        }));
-    member.cursors.kill_namespace(from);
-    member.cursors.kill_namespace(to);
-    return {};
-}
-
-Status create_one_index(
-    Member& member, Invocation& invocation, const Namespace& ns, bson::View spec, bool& is_new) {
-    return run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-        if (!locks[0])
-            return Error(ErrorCode::namespace_not_found, "collection dropped during index build");
-        TRY(const auto checked, member.catalog->check_index(*locks[0], spec));
-        if (checked.exists_already) return OpTime();
-        is_new = true;
-        return replication::create_index(unit, *member.catalog, *locks[0], checked.spec);
-    });
-}
-
-Status create_indexes(Member& member, Invocation& invocation) {
-    const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields(
-        "createIndexes", {"indexes", "v", "commitQuorum", "ignoreUnknownIndexOptions"}));
-    TRY(const Namespace ns, request.collection());
-    invocation.ns = ns;
-    TRY(const auto specs, request.documents("indexes"));
-    if (specs.empty())
-        return Error(ErrorCode::bad_value, "Must specify at least one index to create");
-    if (member.catalog->find_view(ns))
-        return Error(ErrorCode::command_not_supported_on_view, "Cannot create indexes on a view");
-    TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
-    const bool was_there = member.catalog->find(ns) != nullptr;
-    TRY_OK(ensure_collection(member, invocation, ns));
-    const auto collection = member.catalog->find(ns);
-    ENSURE(collection != nullptr);
-    const auto before = static_cast<std::int64_t>(collection->indexes().size());
-    bool has_new = false;
-    for (const bson::View spec : specs) {
-        bool is_new = false;
-        TRY_OK(create_one_index(member, invocation, ns, spec, is_new));
-        has_new |= is_new;
+// viewOn and pipeline go together, as in create; both replace what the view had.
+Status modify_view(Member& member, Invocation& invocation, const catalog::ViewDefinition& view) {
+    const bson::View body = invocation.request.body;
+    for (const bson::Element& field : body) {
+        const bool is_known = field.name == body.front().name || field.name == "viewOn" ||
+                              field.name == "pipeline" || wire::is_generic_argument(field.name);
+        if (!is_known)
+            return Error(ErrorCode::invalid_options,
+                         "option not supported on a view: " + std::string(field.name));
     }
-    const auto now = member.catalog->find(ns);
-    ENSURE(now != nullptr);
-    bson::Builder& reply = invocation.reply;
-    append_count(reply, "numIndexesBefore", before);
-    append_count(reply, "numIndexesAfter", static_cast<std::int64_t>(now->indexes().size()));
-    if (has_new) {
-        reply.append("createdCollectionAutomatically", !was_there);
-        if (member.replication->is_replica_set()) reply.append("commitQuorum", "votingMembers");
-    } else {
-        reply.append("note", "all indexes already exist");
+    const bson::Value on = body["viewOn"];
+    const bson::Value pipeline = body["pipeline"];
+    if (on.is_missing() && pipeline.is_missing()) return {};
+    if (!on.is_string())
+        return Error(ErrorCode::invalid_options,
+                     "Must specify 'viewOn' when modifying 'pipeline' on a view");
+    if (!pipeline.is_array())
+        return Error(ErrorCode::invalid_options,
+                     "Must specify 'pipeline' when modifying 'viewOn' on a view");
+    if (on.as_string().empty()) return Error(ErrorCode::bad_value, "'viewOn' cannot be empty");
+    const Namespace views{view.ns.db, "system.views"};
+    {
+        const catalog::CollectionLock lock = member.catalog->lock_shared(views);
+        ENSURE(lock.collection() != nullptr);
+        TRY(auto unit, WriteUnit::begin(*member.replication, *member.engine, member.clock));
+        const bson::Document id = bson::make("_id", view.ns.to_string());
+        TRY(const auto found, lock->find_by_id(unit.transaction(), id["_id"]));
+        if (!found) return Error(ErrorCode::namespace_not_found, "ns does not exist");
+        const bson::Document before(found->document);
+        bson::Builder changed;
+        for (const bson::Element& field : before.view()) {
+            if (field.name == "viewOn") changed.append("viewOn", on);
+            else if (field.name == "pipeline") changed.append("pipeline", pipeline);
+            else changed.append(field);
+        }
+        const bson::Document after = std::move(changed).finish();
+        TRY_OK(unit.update(*lock, found->id, before, after, after, replication::no_statement));
+        TRY(invocation.last_write, unit.commit());
     }
-    return {};
-}
-
-// The names dropIndexes means: "*", a name, names, or a key pattern.
-Result<std::vector<std::string>> names_to_drop(const catalog::Collection& collection,
-                                               const bson::Value& index) {
-    std::vector<std::string> names;
-    if (index.is_string() && index.as_string() == "*") {
-        for (const auto& each : collection.indexes())
-            if (each->name() != "_id_") names.push_back(each->name());
-        return names;
-    }
-    if (index.is_string()) {
-        names.emplace_back(index.as_string());
-    } else if (index.is_array()) {
-        for (const bson::Element& each : index.as_view())
-            if (each.value.is_string()) names.emplace_back(each.value.as_string());
-    } else if (index.is_object()) {
-        for (const auto& each : collection.indexes())
-            if (each->spec()["key"].as_view() == index.as_view()) names.push_back(each->name());
-        if (names.empty())
-            return Error(
-                ErrorCode::index_not_found,
-                "can't find index with key: " + bson::to_json(index, bson::JsonMode::message));
-    } else {
-        return Error(ErrorCode::type_mismatch,
-                     "BSON field 'dropIndexes.index' is the wrong type '" +
-                         std::string(type_name(index.type())) +
-                         "', expected types '[string, object, array]'");
-    }
-    for (const std::string& name : names) {
-        if (name == "_id_") return Error(ErrorCode::invalid_options, "cannot drop _id index");
-        bool is_there = false;
-        for (const auto& each : collection.indexes())
-            is_there |= each->name() == name;
-        if (!is_there)
-            return Error(ErrorCode::index_not_found, "index not found with name [" + name + "]");
-    }
-    return names;
-}
-
-Status drop_indexes(Member& member, Invocation& invocation) {
-    const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields("dropIndexes", {"index"}));
-    TRY(const Namespace ns, request.collection());
-    invocation.ns = ns;
-    const auto collection = member.catalog->find(ns);
-    if (!collection) return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
-    const bson::Value index = request.body["index"];
-    if (index.is_missing())
-        return Error(ErrorCode::idl_failed_to_parse,
-                     "BSON field 'dropIndexes.index' is missing but a required field");
-    TRY(const auto names, names_to_drop(*collection, index));
-    const auto was = static_cast<std::int64_t>(collection->indexes().size());
-    for (const std::string& name : names) {
-        TRY_OK(
-            run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
-                if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
-                return replication::drop_index(unit, *member.catalog, *locks[0], name);
-            }));
-    }
-    member.cursors.kill_namespace(ns);
-    append_count(invocation.reply, "nIndexesWas", was);
-    if (index.is_string() && index.as_string() == "*")
-        invocation.reply.append("msg", "non-_id indexes dropped for collection");
-    return {};
+    member.cursors.kill_namespace(view.ns);
+    return member.catalog->reload_views(view.ns.db);
 }
 
 Status coll_mod(Member& member, Invocation& invocation) {
@@ -370,9 +264,11 @@ Status coll_mod(Member& member, Invocation& invocation) {
                                        "timeseries"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
-    if (member.catalog->find_view(ns))
-        return Error(ErrorCode::command_not_supported,
-                     "collMod of a view is not supported: drop and create the view");
+    if (const auto view = member.catalog->find_view(ns))
+        return modify_view(member, invocation, *view);
+    if (request.body.has("viewOn") || request.body.has("pipeline"))
+        return Error(ErrorCode::invalid_options,
+                     "option not supported on a collection: viewOn, pipeline");
     bson::Builder command;
     bool is_first = true;
     for (const bson::Element& field : request.body)
@@ -416,7 +312,7 @@ const std::array<Command, 8> ddl_commands = {{
      "Renames a collection."},
     {"createIndexes",
      flags::writes,
-     worker_function<create_indexes>,
+     create_indexes,
      create_indexes_on_router,
      Counted::command,
      "Builds indexes."},

@@ -4,12 +4,16 @@
 // dataSize, top, validate, dbHash, currentOp, fsync, fsyncUnlock, profile, connPoolStats.
 #include "commands/diagnostic_commands.h"
 
+#include "bson/compare.h"
+#include "catalog/index.h"
+#include "commands/collection_reader.h"
 #include "commands/ddl_execution.h"
 #include "commands/diagnostic_sources.h"
 #include "commands/router.h"
 #include "commands/router_commands.h"
 #include "commands/server_status.h"
 #include "commands/support.h"
+#include "query/plan/executor.h"
 
 #include <sys/statvfs.h>
 
@@ -92,18 +96,113 @@ Status db_stats(Member& member, Invocation& invocation) {
     return {};
 }
 
+bson::View range_end(const bson::Value& value) {
+    return value.is_object() ? value.as_view() : bson::View();
+}
+
+struct RangeSize {
+    std::int64_t bytes = 0;
+    std::int64_t documents = 0;
+};
+
+// The key pattern of the index whose range is measured: the one named, or one that begins with the
+// fields of the bounds.
+Result<bson::Document> index_of_range(const catalog::Collection& collection,
+                                      bson::View pattern,
+                                      bson::View min) {
+    const bson::View wanted = pattern.is_empty() ? min : pattern;
+    for (const auto& index : collection.indexes()) {
+        const bson::View key = index->spec()["key"].as_view();
+        auto field = key.begin();
+        bool is_prefix = true;
+        for (const bson::Element& each : wanted) {
+            is_prefix = is_prefix && field != key.end() && field->name == each.name &&
+                        (pattern.is_empty() || bson::equal(field->value, each.value));
+            if (field != key.end()) ++field;
+        }
+        const bool is_whole = !index->spec().has("partialFilterExpression") &&
+                              !index->info().is_sparse && !index->is_multikey();
+        if (is_prefix && is_whole)
+            return bson::Document(key);
+    }
+    return Error(ErrorCode::operation_failed,
+                 "couldn't find valid index containing key pattern");
+}
+
+// `read` holds the bounds; those given for the index's first fields are filled up.
+Result<RangeSize> size_of_range(Member& member,
+                                Invocation& invocation,
+                                catalog::Collection& collection,
+                                query::ReadRequest read,
+                                bool is_estimate) {
+    const auto fill_up = [&](bson::Document& bound) {
+        bson::Builder whole;
+        auto given = bound.view().begin();
+        for (const bson::Element& field : read.hint.pattern.view()) {
+            if (given != bound.view().end()) {
+                whole.append(field.name, given->value);
+                ++given;
+            } else if (field.value.is_number() && field.value.to_double() < 0) {
+                whole.append_max_key(field.name);
+            } else {
+                whole.append_min_key(field.name);
+            }
+        }
+        bound = std::move(whole).finish();
+    };
+    fill_up(read.min);
+    fill_up(read.max);
+    OperationInterrupt interrupt(member.clock);
+    interrupt.set_operation(invocation.operation.get());
+    TRY(const auto transaction, member.engine->begin());
+    query::Executor executor(collection.source(), std::move(read), &interrupt);
+    TRY_OK(executor.start(*transaction));
+    RangeSize range;
+    while (true) {
+        TRY(const bool has_document, executor.next());
+        if (!has_document) break;
+        ++range.documents;
+        range.bytes += executor.document().size();
+    }
+    executor.save_state();
+    const std::int64_t count = collection.count();
+    if (is_estimate && count > 0) range.bytes = range.documents * (collection.data_size() / count);
+    return range;
+}
+
 Status data_size(Member& member, Invocation& invocation) {
     const bson::Value first = invocation.request.body.front().value;
     if (!first.is_string())
         return Error(ErrorCode::type_mismatch, "dataSize takes a namespace as a string");
     const Namespace ns = Namespace::split(first.as_string());
-    if (invocation.request.body.has("min") || invocation.request.body.has("max"))
-        return Error(ErrorCode::command_not_supported,
-                     "dataSize of a key range is not supported; leave min and max out");
-    const auto collection = member.catalog->find(ns);
-    append_count(invocation.reply, "size", collection ? collection->data_size() : 0);
-    append_count(invocation.reply, "numObjects", collection ? collection->count() : 0);
-    invocation.reply.append("millis", 0).append("estimate", true);
+    invocation.ns = ns;
+    TRY_OK(invocation.request.check_known_fields(
+        "dataSize", {"keyPattern", "min", "max", "estimate"}));
+    const Instant started = member.clock.now();
+    const bson::View body = invocation.request.body;
+    const bool is_estimate = body["estimate"].is_truthy();
+    const bson::View min = range_end(body["min"]);
+    const bson::View max = range_end(body["max"]);
+    const catalog::CollectionLock lock = member.catalog->lock_shared(ns);
+    RangeSize range;
+    if (lock && min.is_empty() && max.is_empty()) {
+        range = {lock->data_size(), lock->count()};
+    } else if (lock) {
+        if (min.is_empty() != max.is_empty())
+            return Error(ErrorCode::bad_value,
+                         "only one of min or max specified: dataSize needs both or neither");
+        query::ReadRequest read;
+        read.hint.pattern = bson::Document(range_end(body["keyPattern"]));
+        read.min = bson::Document(min);
+        read.max = bson::Document(max);
+        TRY(read.hint.pattern, index_of_range(*lock, read.hint.pattern, read.min));
+        TRY(range, size_of_range(member, invocation, *lock, std::move(read), is_estimate));
+    }
+    bson::Builder& reply = invocation.reply;
+    reply.append("estimate", is_estimate);
+    append_count(reply, "size", range.bytes);
+    append_count(reply, "numObjects", range.documents);
+    append_count(reply, "millis", to_milliseconds(member.clock.now() - started));
     return {};
 }
 

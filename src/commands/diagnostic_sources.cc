@@ -2,6 +2,7 @@
 #include "commands/diagnostic_sources.h"
 
 #include "catalog/index.h"
+#include "catalog/index_build.h"
 #include "commands/support.h"
 
 namespace tessera::commands {
@@ -27,6 +28,16 @@ void append_operation(const Node& node, const Operation& operation,
     entry.append("op", description.kind).append("ns", description.ns);
     entry.append("command", description.command);
     if (!description.plan_summary.empty()) entry.append("planSummary", description.plan_summary);
+    if (const auto& progress = description.progress; !progress.message.empty()) {
+        const std::int64_t total = std::max(progress.total, progress.done);
+        const std::string text =
+            progress.message + ": " + std::to_string(progress.done) + "/" + std::to_string(total) +
+            " " + std::to_string(total == 0 ? 100 : progress.done * 100 / total) + "%";
+        entry.append("msg", progress.message + " " + text);
+        bson::Builder numbers = entry.object("progress");
+        append_count(numbers, "done", progress.done);
+        append_count(numbers, "total", total);
+    }
     if (operation.is_killed()) entry.append("killPending", true);
     entry.append("numYields", 0);
     entry.object("locks");
@@ -60,11 +71,11 @@ bson::Document coll_stats_stage(Member& member, const Namespace& ns, bson::View 
     entry.append("ns", ns.to_string()).append("host", member.process.host.to_string());
     entry.append("localTime", member.clock.wall_now());
     if (spec.has("latencyStats")) {
+        const bson::Value wanted = spec["latencyStats"];
+        const bool with_bins =
+            wanted.is_object() && wanted.as_view()["histograms"].is_truthy();
         bson::Builder latency = entry.object("latencyStats");
-        for (const std::string_view kind : {"reads", "writes", "commands", "transactions"}) {
-            bson::Builder each = latency.object(kind);
-            each.append("latency", std::int64_t{0}).append("ops", std::int64_t{0});
-        }
+        member.metrics.append_latency(ns, with_bins, latency);
     }
     if (const bson::Value storage = spec["storageStats"]; storage.is_object()) {
         const bson::Value scale = storage.as_view()["scale"];
@@ -165,7 +176,13 @@ bson::Document storage_stats(Member& member, const Namespace& ns, std::int64_t s
     }
     append_count(stats, "nindexes", static_cast<std::int64_t>(collection->indexes().size()));
     stats.object("indexDetails");
-    stats.array("indexBuilds");
+    {
+        auto names = stats.array("indexBuilds");
+        for (const auto& build : member.catalog->builds()) {
+            if (build->collection() != collection->uuid()) continue;
+            for (const auto& index : build->indexes()) names.append(index->name());
+        }
+    }
     const auto sizes = collection->index_sizes();
     std::int64_t total_index = 0;
     for (const auto& [name, bytes] : sizes) total_index += static_cast<std::int64_t>(bytes);

@@ -402,14 +402,16 @@ void Dispatcher::count(const Call& call, bool failed) const {
         default:
             break;  // Writes count each statement themselves.
     }
+    LatencyKind kind = LatencyKind::commands;
     if (is_write)
-        metrics.writes.add(taken);
+        kind = LatencyKind::writes;
     else if (call.has(flags::reads))
-        metrics.reads.add(taken);
-    else
-        metrics.command_latency.add(taken);
+        kind = LatencyKind::reads;
+    LatencyCounter* const counters[] = {
+        &metrics.reads, &metrics.writes, &metrics.command_latency};
+    counters[static_cast<std::size_t>(kind)]->add(taken);
     if (call.invocation && !call.invocation->ns.collection.empty())
-        metrics.note(call.invocation->ns, top_kind(call.command->counted), is_write, taken);
+        metrics.note(call.invocation->ns, top_kind(call.command->counted), kind, taken);
     // What waited for data to come was not slow.
     const bool has_awaited = call.operation->await_deadline != Instant::max();
     if (taken >= slow_operation && !call.has(flags::quiet) && !has_awaited) {

@@ -12,6 +12,7 @@
 #include "commands/router_commands.h"
 #include "commands/support.h"
 #include "query/plan/executor.h"
+#include "wire/command_line.h"
 
 namespace tessera::commands {
 namespace {
@@ -215,13 +216,8 @@ Status run_explained(Member& member, Invocation& invocation, Explained explained
     return {};
 }
 
-Status explain(Member& member, Invocation& invocation) {
+Status explain_as(Member& member, Invocation& invocation, bson::View command, Verbosity verbosity) {
     const Request& request = invocation.request;
-    const bson::Value first = request.body.front().value;
-    if (!first.is_object() || first.as_view().is_empty())
-        return Error(ErrorCode::failed_to_parse, "explain command requires a nested object");
-    const bson::View command = first.as_view();
-    TRY(const Verbosity verbosity, parse_verbosity(request.body["verbosity"]));
     TRY(Explained explained, parse_explained(member, request, command));
     invocation.ns = explained.ns;
     bson::Builder& reply = invocation.reply;
@@ -242,7 +238,28 @@ Status explain(Member& member, Invocation& invocation) {
     return {};
 }
 
+Status explain(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    const bson::Value first = request.body.front().value;
+    if (!first.is_object() || first.as_view().is_empty())
+        return Error(ErrorCode::failed_to_parse, "explain command requires a nested object");
+    TRY(const Verbosity verbosity, parse_verbosity(request.body["verbosity"]));
+    return explain_as(member, invocation, first.as_view(), verbosity);
+}
+
 }  // namespace
+
+bson::Document explained_aggregation(bson::View command) {
+    bson::Builder kept;
+    for (const bson::Element& field : command)
+        if (field.name != "explain" && !wire::is_generic_argument(field.name)) kept.append(field);
+    return std::move(kept).finish();
+}
+
+Status explain_aggregation(Member& member, Invocation& invocation) {
+    const bson::Document command = explained_aggregation(invocation.request.body);
+    return explain_as(member, invocation, command, Verbosity::query_planner);
+}
 
 const Command explain_command = {"explain", flags::reads, worker_function<explain>,
                                  explain_on_router, Counted::command,

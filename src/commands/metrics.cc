@@ -3,7 +3,63 @@
 
 namespace tessera::commands {
 
-void Metrics::note(const Namespace& ns, TopEntry::Kind kind, bool is_write, Duration taken) {
+std::int64_t LatencyHistogram::lower_bound(std::size_t bin) {
+    // 0, 2, 4 ... 1024; 2048, 3072, 4096, 6144 ... 786432; 1048576, 2097152 ...
+    constexpr std::size_t halves_begin = 11;  // 2048.
+    constexpr std::size_t halves_end = halves_begin + 2 * 9;
+    if (bin < halves_begin) return bin == 0 ? 0 : std::int64_t{1} << bin;
+    if (bin >= halves_end) return std::int64_t{1} << (20 + bin - halves_end);
+    const std::size_t step = bin - halves_begin;
+    const std::int64_t whole = std::int64_t{1} << (11 + step / 2);
+    return step % 2 == 0 ? whole : whole + whole / 2;
+}
+
+std::size_t LatencyHistogram::bin_of(std::int64_t microseconds) {
+    std::size_t low = 0;
+    std::size_t high = bins;  // Invariant: lower_bound(low) <= microseconds < lower_bound(high).
+    while (high - low > 1) {
+        const std::size_t middle = (low + high) / 2;
+        (lower_bound(middle) <= microseconds ? low : high) = middle;
+    }
+    return low;
+}
+
+void LatencyHistogram::add(std::int64_t microseconds) {
+    latency_ += microseconds;
+    ++operations_;
+    ++counts_[bin_of(microseconds)];
+}
+
+void LatencyHistogram::append(std::string_view name, bool with_bins, bson::Builder& out) const {
+    bson::Builder object = out.object(name);
+    if (with_bins) {
+        auto list = object.array("histogram");
+        for (std::size_t bin = 0; bin < bins; ++bin) {
+            if (counts_[bin] == 0) continue;
+            list.object()
+                .append("micros", lower_bound(bin))
+                .append("count", std::int64_t{counts_[bin]});
+        }
+    }
+    object.append("latency", latency_).append("ops", operations_);
+}
+
+void Metrics::append_latency(const Namespace& ns, bool with_bins, bson::Builder& out) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = top_.find(ns.to_string());
+    static const TopEntry nothing;
+    const TopEntry& entry = found == top_.end() ? nothing : found->second;
+    std::size_t kind = 0;
+    for (const std::string_view name : {"reads", "writes", "commands"})
+        entry.latencies[kind++].append(name, with_bins, out);
+    nothing.latencies[0].append("transactions", with_bins, out);  // There are none.
+}
+
+void Metrics::note(const Namespace& ns,
+                   TopEntry::Kind kind,
+                   LatencyKind latency,
+                   Duration taken) {
+    const bool is_write = latency == LatencyKind::writes;
     const std::lock_guard lock(mutex_);
     if (top_.size() >= namespaces_max && !top_.contains(ns.to_string())) return;
     TopEntry& entry = top_[ns.to_string()];
@@ -12,6 +68,7 @@ void Metrics::note(const Namespace& ns, TopEntry::Kind kind, bool is_write, Dura
         entry.microseconds[each] += to_microseconds(taken);
         ++entry.counts[each];
     }
+    entry.latencies[static_cast<std::size_t>(latency)].add(to_microseconds(taken));
 }
 
 void Metrics::forget(const Namespace& ns) {

@@ -36,12 +36,32 @@ struct LatencyCounter {
     }
 };
 
+/// How long operations on a namespace took: a bin ends where it is twice as long as its beginning,
+/// with half steps between 2048 us and about a second.
+class LatencyHistogram {
+public:
+    void add(std::int64_t microseconds);
+    /// {histogram: [{micros, count}, ...]?, latency, ops}
+    void append(std::string_view name, bool with_bins, bson::Builder& out) const;
+
+private:
+    static constexpr std::size_t bins = 51;
+    static std::int64_t lower_bound(std::size_t bin);
+    static std::size_t bin_of(std::int64_t microseconds);
+
+    std::int64_t latency_ = 0;
+    std::int64_t operations_ = 0;
+    std::array<std::uint32_t, bins> counts_{};
+};
+enum class LatencyKind : std::uint8_t { reads, writes, commands };
+
 /// What `top` shows of one namespace.
 struct TopEntry {
     enum Kind { total, read_lock, write_lock, queries, getmore, insert, update, remove, commands,
                 kind_count };
     std::array<std::int64_t, kind_count> microseconds{};
     std::array<std::int64_t, kind_count> counts{};
+    std::array<LatencyHistogram, 3> latencies;  // By LatencyKind.
 };
 
 class Metrics {
@@ -70,7 +90,9 @@ public:
     Counter bytes_out{0};
     Counter write_concern_timeouts{0};
 
-    void note(const Namespace& ns, TopEntry::Kind kind, bool is_write, Duration taken);
+    void note(const Namespace& ns, TopEntry::Kind kind, LatencyKind latency, Duration taken);
+    /// $collStats' latencyStats.
+    void append_latency(const Namespace& ns, bool with_bins, bson::Builder& out) const;
     void append_top(bson::Builder& totals) const;
     void forget(const Namespace& ns);
 

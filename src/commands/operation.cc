@@ -58,6 +58,12 @@ void OperationRegistry::set_plan_summary(Operation& operation, std::string summa
     operation.description_.plan_summary = std::move(summary);
 }
 
+void OperationRegistry::set_progress(Operation& operation,
+                                     Operation::Description::Progress progress) {
+    const std::lock_guard lock(mutex_);
+    operation.description_.progress = std::move(progress);
+}
+
 bool OperationRegistry::kill(std::int64_t id, ErrorCode code) {
     const std::lock_guard lock(mutex_);
     const auto found = std::find_if(operations_.begin(), operations_.end(),

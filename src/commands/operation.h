@@ -77,6 +77,12 @@ public:
         bson::Document command;
         bson::Document lsid;
         std::string plan_summary;
+        struct Progress {
+            std::string message;
+            std::int64_t done = 0;
+            std::int64_t total = 0;
+        };
+        Progress progress;  // Of long work; no message: none.
         bool is_write = false;
         bool is_hidden = false;  // Waiting hellos and the like.
     };
@@ -97,6 +103,7 @@ public:
     /// Describes an operation for others to see.
     void describe(Operation& operation, Operation::Description description);
     void set_plan_summary(Operation& operation, std::string summary);
+    void set_progress(Operation& operation, Operation::Description::Progress progress);
 
     /// Returns whether there was such an operation.
     bool kill(std::int64_t id, ErrorCode code);

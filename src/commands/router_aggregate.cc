@@ -117,9 +117,6 @@ Result<RouterAggregation> parse_aggregation(const Request& request) {
     if (!result.stages.empty() && result.stages.front().view().has("$changeStream"))
         return Error(ErrorCode::command_not_supported,
                      "$changeStream is not supported; docs/compatibility.md lists what is");
-    if (body["explain"].is_truthy())
-        return Error(ErrorCode::command_not_supported,
-                     "use the explain command: {explain: {aggregate: ...}}");
     const bson::Value cursor = body["cursor"];
     if (cursor.is_missing())
         return Error(ErrorCode::failed_to_parse,
@@ -260,6 +257,8 @@ async::Task<Status> run_aggregation_on_router(Router& router,
 }
 
 async::Task<Status> aggregate_on_router(Router& router, Invocation& invocation) {
+    if (invocation.request.body["explain"].is_truthy())
+        co_return co_await explain_aggregation_on_router(router, invocation);
     CO_TRY(RouterAggregation aggregation, parse_aggregation(invocation.request));
     invocation.ns = aggregation.ns;
     co_return co_await run_aggregation_on_router(router, invocation, std::move(aggregation));

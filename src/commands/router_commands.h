@@ -13,6 +13,7 @@ async::Task<Status> create_on_router(Router& router, Invocation& invocation);
 async::Task<Status> drop_on_router(Router& router, Invocation& invocation);
 async::Task<Status> drop_database_on_router(Router& router, Invocation& invocation);
 async::Task<Status> rename_collection_on_router(Router& router, Invocation& invocation);
+async::Task<Status> explain_aggregation_on_router(Router& router, Invocation& invocation);
 async::Task<Status> create_indexes_on_router(Router& router, Invocation& invocation);
 async::Task<Status> drop_indexes_on_router(Router& router, Invocation& invocation);
 async::Task<Status> coll_mod_on_router(Router& router, Invocation& invocation);

@@ -3,6 +3,7 @@
 // explain on a router: every shard the command would go to explains its part; the router says how
 // it would join them.
 #include "async/block_on.h"
+#include "commands/explain_command.h"
 #include "commands/find_command.h"
 #include "commands/router_commands.h"
 #include "commands/router_pipeline.h"
@@ -181,12 +182,26 @@ Status append_explained(Router& router,
 
 }  // namespace
 
+static async::Task<Status> explain_as_on_router(Router& router,
+                                                Invocation& invocation,
+                                                bson::View command);
+
 async::Task<Status> explain_on_router(Router& router, Invocation& invocation) {
-    const Request& request = invocation.request;
-    const bson::Value first = request.body.front().value;
+    const bson::Value first = invocation.request.body.front().value;
     if (!first.is_object() || first.as_view().is_empty())
         co_return Error(ErrorCode::failed_to_parse, "explain command requires a nested object");
-    const bson::View command = first.as_view();
+    co_return co_await explain_as_on_router(router, invocation, first.as_view());
+}
+
+async::Task<Status> explain_aggregation_on_router(Router& router, Invocation& invocation) {
+    const bson::Document command = explained_aggregation(invocation.request.body);
+    co_return co_await explain_as_on_router(router, invocation, command.view());
+}
+
+static async::Task<Status> explain_as_on_router(Router& router,
+                                                Invocation& invocation,
+                                                bson::View command) {
+    const Request& request = invocation.request;
     const bson::Value target = command.front().value;
     if (!target.is_string())
         co_return Error(ErrorCode::command_not_supported,

@@ -158,7 +158,7 @@ async::Task<Status> data_size_on_router(Router& router, Invocation& invocation) 
     append_count(invocation.reply, "size", is_missing ? 0 : sum(*answers, "size"));
     append_count(invocation.reply, "numObjects", is_missing ? 0 : sum(*answers, "numObjects"));
     append_count(invocation.reply, "millis", is_missing ? 0 : sum(*answers, "millis"));
-    invocation.reply.append("estimate", true);
+    invocation.reply.append("estimate", invocation.request.body["estimate"].is_truthy());
     co_return Status();
 }
 

@@ -16,6 +16,7 @@ ServerParameters::ServerParameters() {
     add_integer("transactionLifetimeLimitSeconds", transaction_lifetime_limit_seconds, 1, true);
     add_integer("orphanCleanupDelaySecs", orphan_cleanup_delay_seconds, 0, true);
     add_integer("internalQueryMaxBlockingSortMemoryUsageBytes", query_memory_bytes_max, 1024, true);
+    add_integer("indexBuildMinAvailableDiskSpaceMB", index_build_disk_mb_min, 0, true);
     add_bool("quiet", quiet, true);
     add_integer("logLevel", log_level, 0, true);
     auto& level = parameters_["logLevel"];

@@ -38,6 +38,7 @@ public:
     std::atomic<std::int64_t> transaction_lifetime_limit_seconds{60};
     std::atomic<std::int64_t> orphan_cleanup_delay_seconds{900};
     std::atomic<std::int64_t> query_memory_bytes_max{100 * 1024 * 1024};
+    std::atomic<std::int64_t> index_build_disk_mb_min{500};
     std::atomic<bool> quiet{false};
     std::atomic<std::int64_t> log_level{0};
 

@@ -86,13 +86,26 @@ void append_extra(bson::Builder& reply) {
     extra.append("involuntary_context_switches", std::int64_t{usage.ru_nivcsw});
 }
 
-void append_global_lock(Node& node, bson::Builder& reply) {
+// Who waits for a collection's lock, and who runs a command; this one is not counted.
+void append_global_lock(Member& member, bson::Builder& reply) {
+    std::int64_t readers = 0;
+    std::int64_t writers = 0;
+    member.operations.for_each(
+        [&](const Operation&, const Operation::Description& description) {
+            if (description.is_hidden || description.command_name == "serverStatus") return;
+            ++(description.is_write ? writers : readers);
+        });
     bson::Builder lock = reply.object("globalLock");
-    lock.append("totalTime", to_microseconds(node.clock.now() - node.process.started));
-    for (const std::string_view name : {"currentQueue", "activeClients"}) {
+    lock.append("totalTime", to_microseconds(member.clock.now() - member.process.started));
+    const auto append = [&](std::string_view name, std::int64_t reading, std::int64_t writing) {
         bson::Builder each = lock.object(name);
-        each.append("total", 0).append("readers", 0).append("writers", 0);
-    }
+        append_count(each, "total", reading + writing);
+        append_count(each, "readers", reading);
+        append_count(each, "writers", writing);
+    };
+    const auto waiting = member.catalog->lock_waiters();
+    append("currentQueue", waiting.shared, waiting.exclusive);
+    append("activeClients", readers, writers);
 }
 
 void append_engine(Member& member, bson::Builder& reply) {
@@ -197,8 +210,7 @@ void append_server_status(Node& node, Member* member, bson::Builder& reply) {
     }
     append_connections(node, reply);
     append_extra(reply);
-    append_global_lock(node, reply);
-    reply.object("locks");
+    if (member != nullptr) append_global_lock(*member, reply);
     {
         bson::Builder network = reply.object("network");
         network.append("bytesIn", node.metrics.bytes_in.load());
@@ -209,6 +221,11 @@ void append_server_status(Node& node, Member* member, bson::Builder& reply) {
     append_counters("opcounters", node.metrics.operations, reply);
     append_counters("opcountersRepl", node.metrics.replicated, reply);
     if (member != nullptr) {
+        {
+            bson::Builder builds = reply.object("activeIndexBuilds");
+            append_count(
+                builds, "total", static_cast<std::int64_t>(member->catalog->builds().size()));
+        }
         append_repl(*member, reply);
         append_engine(*member, reply);
     }

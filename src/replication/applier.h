@@ -32,8 +32,12 @@ enum class ApplyMode {
 
 class Applier {
 public:
-    Applier(catalog::Catalog& catalog, storage::Engine& engine)
-        : catalog_(catalog), engine_(engine) {}
+    /// Called with each index build that an entry begins; is to call Catalog::fill_step() until
+    /// all is done, on another thread or between batches. Must not block.
+    using FillInBackground = std::function<void(const catalog::IndexBuildPtr&)>;
+
+    Applier(catalog::Catalog& catalog, storage::Engine& engine, FillInBackground fill)
+        : catalog_(catalog), engine_(engine), fill_in_background_(std::move(fill)) {}
 
     /// Applies `entries`. With `oplog` each is also written there, and readers see it from then on.
     Status apply(std::span<const bson::Document> entries, ApplyMode mode, Oplog* oplog);
@@ -66,6 +70,15 @@ private:
     Status run_drop(const ParsedEntry& entry, Oplog* oplog);
     Status run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplog);
     Status run_create_index(const ParsedEntry& entry, Oplog* oplog);
+    Status run_start_build(const ParsedEntry& entry, ApplyMode mode, Oplog* oplog);
+    Status run_commit_build(const ParsedEntry& entry, Oplog* oplog);
+    Status run_abort_build(const ParsedEntry& entry, Oplog* oplog);
+    Result<bool> commit_present_build(const ParsedEntry& entry,
+                                      const Namespace& ns,
+                                      Oplog* oplog);
+    Status build_anew(const ParsedEntry& entry, const Namespace& ns, Oplog* oplog);
+    void end_builds_before(Term term);
+    void end_overtaken_builds(const ParsedEntry& entry, const std::vector<bson::View>& specs);
     Status run_drop_index(const ParsedEntry& entry, Oplog* oplog);
     Status run_coll_mod(const ParsedEntry& entry, Oplog* oplog);
     Result<std::unique_ptr<storage::Transaction>> begin(const ParsedEntry& entry, Oplog* oplog);
@@ -73,6 +86,15 @@ private:
 
     catalog::Catalog& catalog_;
     storage::Engine& engine_;
+    const FillInBackground fill_in_background_;
+    // Builds that entries began and none has ended. Only a head start: without it the entry that
+    // commits a build does all of its work.
+    struct BegunBuild {
+        catalog::IndexBuildPtr build;
+        Term term = term_uninitialized;
+    };
+    std::map<bson::Uuid, BegunBuild> begun_builds_;
+    Term newest_term_ = term_uninitialized;
     std::atomic<WallTime> last_wall_{};
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "catalog/index_build.h"
 #include "replication/applier.h"
 #include "replication/limits.h"
 
@@ -25,7 +26,8 @@ bson::Document rest_of(bson::View object, std::string_view without = {}) {
 bool is_tolerated(std::string_view command, ErrorCode code) {
     if (code == ErrorCode::namespace_not_found) return command != "create";
     if (code == ErrorCode::index_not_found) return command == "dropIndexes" || command == "collMod";
-    if (code == ErrorCode::index_already_exists) return command == "createIndexes";
+    if (code == ErrorCode::index_already_exists)
+        return command == "createIndexes" || command == "commitIndexBuild";
     if (code == ErrorCode::namespace_exists) return command == "renameCollection";
     return false;
 }
@@ -71,6 +73,9 @@ Status Applier::try_command(const ParsedEntry& entry, ApplyMode mode, Oplog* opl
     if (name == "dropDatabase") return only_log(entry, oplog);  // Its drops are entries before it.
     if (name == "renameCollection") return run_rename(entry, mode, oplog);
     if (name == "createIndexes") return run_create_index(entry, oplog);
+    if (name == "startIndexBuild") return run_start_build(entry, mode, oplog);
+    if (name == "commitIndexBuild") return run_commit_build(entry, oplog);
+    if (name == "abortIndexBuild") return run_abort_build(entry, oplog);
     if (name == "dropIndexes") return run_drop_index(entry, oplog);
     if (name == "collMod") return run_coll_mod(entry, oplog);
     return Error(ErrorCode::oplog_operation_unsupported,
@@ -144,6 +149,9 @@ Status Applier::run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplo
         from = source->ns();
     }
     if (from == to) return only_log(entry, oplog);
+    // The primary had no build of it any more.
+    catalog_.abort_builds([&](const auto& build) { return build.ns() == from; },
+                          Error(ErrorCode::index_build_aborted, "collection renamed"));
     const catalog::CollectionLock one = catalog_.lock_exclusive(std::min(from, to));
     const catalog::CollectionLock two = catalog_.lock_exclusive(std::max(from, to));
     TRY(const auto transaction, begin(entry, oplog));
@@ -157,17 +165,19 @@ Status Applier::run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplo
 }
 
 Status Applier::run_create_index(const ParsedEntry& entry, Oplog* oplog) {
+    const bson::Document given = rest_of(entry.object);
+    end_overtaken_builds(entry, {given.view()});
     const auto known =
         entry.uuid ? catalog_.find(*entry.uuid)
                    : catalog_.find(Namespace{entry.ns.db, text_of(entry.object.front().value)});
     if (known == nullptr) return gone(entry);
     const catalog::CollectionLock lock = catalog_.lock_exclusive(known->ns());
     if (!lock) return gone(entry);
-    const bson::Document given = rest_of(entry.object);
     TRY(const auto checked, catalog_.check_index(*lock, given));
     if (checked.exists_already) return only_log(entry, oplog);
     TRY(const auto transaction, begin(entry, oplog));
-    TRY(auto change, catalog_.create_index(*transaction, *lock, checked.spec));
+    TRY(auto change,
+        catalog_.create_index(*transaction, *lock, checked.spec, entry.optime.timestamp));
     TRY_OK(transaction->commit());
     change.published();
     return {};

@@ -30,7 +30,13 @@ Replication::Driver::Driver(Replication& owner)
       options_(owner.options_),
       mailbox_(std::make_shared<Mailbox>(env_.control)),
       local_(env_.catalog, env_.engine, env_.random.split()),
-      applier_(env_.catalog, env_.engine),
+      applier_(env_.catalog,
+               env_.engine,
+               [mailbox = mailbox_](const catalog::IndexBuildPtr& build) {
+                   mailbox->control.post([mailbox, build] {
+                       if (mailbox->driver != nullptr) mailbox->driver->fill(build);
+                   });
+               }),
       core_random_(env_.random.split()),
       tasks_(env_.control),
       uuid_random_(env_.random.split()) {
@@ -191,6 +197,8 @@ void Replication::Driver::carry_out_role(const RoleChange& change) {
                       21331,
                       "Transition to primary complete; database writes are now permitted",
                       {{"term", change.term}});
+            // What a former primary began nobody will commit.
+            end_builds(Error(ErrorCode::index_build_aborted, "its primary is gone"));
             sync_writability();
             for (RoleObserver* const observer : observers)
                 observer->on_step_up(change.term);

@@ -56,6 +56,8 @@ public:
     /// Syncs the journal and tells the core what is durable then.
     void request_flush();
     void observe_term(Term term);
+    /// Takes away every index build in progress.
+    void end_builds(const Error& why);
 
     // ---- On the starting thread ---------------------------------------------------------------
     Status start();
@@ -131,6 +133,10 @@ private:
     const consensus::ReplicaSetConfig* config() const {
         return core_->config() ? &*core_->config() : nullptr;
     }
+
+    /// Fills an index build that the oplog began, in the background.
+    void fill(const catalog::IndexBuildPtr& build);
+    async::Task<void> fill_build(catalog::IndexBuildPtr build);
 
     // The loop.
     void pump();

@@ -159,6 +159,26 @@ async::Task<void> Replication::Driver::write_periodic_noops() {
     }
 }
 
+void Replication::Driver::end_builds(const Error& why) {
+    env_.catalog.abort_builds([](const catalog::IndexBuild&) { return true; }, why);
+}
+
+void Replication::Driver::fill(const catalog::IndexBuildPtr& build) {
+    if (!is_stopping_) tasks_.spawn(fill_build(build));
+}
+
+async::Task<void> Replication::Driver::fill_build(catalog::IndexBuildPtr build) {
+    while (!is_stopping_) {
+        async::resume_on there(env_.workers);
+        co_await there;
+        const auto is_filled = env_.catalog.fill_step(*build);
+        async::resume_on back(env_.control);
+        co_await back;
+        // After a failure the entry that commits the build says what is to be done.
+        if (!is_filled || *is_filled) co_return;
+    }
+}
+
 async::Task<void> Replication::Driver::truncate_periodically() {
     while (!is_stopping_) {
         const auto ticket = stop_.ticket();
@@ -225,6 +245,7 @@ async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
         pump();
     }
     is_stopping_ = true;
+    end_builds(Error(ErrorCode::interrupted_at_shutdown, "interrupted at shutdown"));
     waiters.set_leading(std::nullopt,
                         Error(ErrorCode::interrupted_at_shutdown, "interrupted at shutdown"));
     stopping_.cancel();

@@ -315,7 +315,7 @@ Status Replication::Driver::build_indexes(const Namespace& ns, bson::View specs)
         TRY(const auto checked, env_.catalog.check_index(*lock, each.value.as_view()));
         if (checked.exists_already) continue;
         TRY(const auto transaction, env_.engine.begin());
-        TRY(auto change, env_.catalog.create_index(*transaction, *lock, checked.spec));
+        TRY(auto change, env_.catalog.create_index(*transaction, *lock, checked.spec, {}));
         TRY_OK(transaction->commit());
         change.published();
     }

@@ -48,6 +48,7 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     status = local_.save_rollback_id(rollback_id_.load());
     for (RoleObserver* const observer : observers)
         observer->on_rollback();
+    end_builds(Error(ErrorCode::interrupted_due_to_repl_state_change, "rolling back"));
     if (status) status = truncate_after(*common);
     if (status) status = co_await flushed();
     if (status) status = co_await recover_engine();

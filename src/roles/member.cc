@@ -10,6 +10,7 @@ namespace tessera::roles {
 namespace {
 
 constexpr Duration cursor_sweep_interval = 30s;
+constexpr Duration count_save_interval = 60s;
 
 // When a member stops being primary, what writes there must not go on: it would fail anyway, later
 // and less clearly.
@@ -79,6 +80,7 @@ Status MemberRole::open(std::unique_ptr<storage::Engine> engine) {
     background_ = std::make_unique<async::TaskGroup>(around.control);
     background_->spawn(expire_cursors());
     background_->spawn(expire_documents());
+    background_->spawn(keep_counts());
     return {};
 }
 
@@ -89,6 +91,45 @@ async::Task<void> MemberRole::expire_cursors() {
                             ticket, stopping_);
         member_->cursors.expire(
             std::chrono::milliseconds(member_->parameters.cursor_timeout_ms.load()));
+    }
+}
+
+// The counts that were saved are right after a clean end whose data came back as they were;
+// otherwise they are counted anew, beside everything else.
+async::Task<void> MemberRole::keep_counts() {
+    const replication::Replication& replication = *member_->replication;
+    bool is_due = options_.was_unclean ||
+                  (replication.is_replica_set() && replication.last_applied().timestamp !=
+                                                       member_->engine->recovery_timestamp());
+    std::int32_t rollbacks = replication.rollback_id();
+    const auto check = [this, &replication]() -> Status {
+        if (stopping_.is_cancelled())
+            return Error(ErrorCode::interrupted_at_shutdown, "shutting down");
+        if (replication.state() == consensus::MemberState::rollback)
+            return Error(ErrorCode::interrupted_due_to_repl_state_change, "rolling back");
+        return {};
+    };
+    while (!stopping_.is_cancelled()) {
+        const auto ticket = stop_.ticket();
+        const std::int32_t rollbacks_now = replication.rollback_id();
+        is_due |= rollbacks_now != rollbacks;
+        rollbacks = rollbacks_now;
+        async::resume_on hop(surroundings_.workers);
+        co_await hop;
+        Status status;
+        if (is_due && check()) {
+            status = member_->catalog->recount(check);
+            is_due = !status;
+        }
+        if (status) status = member_->catalog->save_counts();
+        async::resume_on back(surroundings_.control);
+        co_await back;
+        if (!status && !stopping_.is_cancelled())
+            log::warning(log::Component::storage, 9000104, "Counts could not be kept",
+                         {{"error", status.error()}});
+        if (stopping_.is_cancelled()) break;
+        co_await stop_.wait(surroundings_.clock, surroundings_.clock.now() + count_save_interval,
+                            ticket, stopping_);
     }
 }
 

@@ -17,6 +17,7 @@ namespace tessera::roles {
 struct MemberOptions {
     commands::ProcessInfo process;
     replication::Options replication;
+    bool was_unclean = false;  // The process before did not end by itself.
 };
 
 /// What a role lives on; all of it outlives the role.
@@ -52,6 +53,7 @@ private:
     Status open(std::unique_ptr<storage::Engine> engine);
     async::Task<void> expire_cursors();
     async::Task<void> expire_documents();
+    async::Task<void> keep_counts();
 
     Surroundings surroundings_;
     MemberOptions options_;

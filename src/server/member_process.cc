@@ -74,6 +74,7 @@ int run_member(const Settings& settings) {
 
     roles::MemberOptions options;
     options.process = machinery.describe();
+    options.was_unclean = lock && lock->was_unclean();
     options.replication.set_name = settings.set_name;
     options.replication.host = options.process.host;
     options.replication.is_config_server = settings.cluster_role == ClusterRole::config;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "bson/builder.h"
@@ -24,6 +25,11 @@ Error system_error(const std::string& what) {
     return {mapped, what + ": " + std::strerror(code)};
 }
 
+// What is to be done about a marker that was damaged: it holds nothing that cannot be restored.
+constexpr const char* marker_advice =
+    ". Restore it: {\"formatVersion\": 1, \"role\": R}, where R is standalone, replica, shard or "
+    "config, whatever served this directory; or choose another --dbpath";
+
 // Config and shard data never stand in for one another; a standalone's may join either way.
 bool may_become(const std::string& from, const std::string& to) {
     if (from == to || from.empty()) return true;
@@ -31,6 +37,12 @@ bool may_become(const std::string& from, const std::string& to) {
 }
 
 }  // namespace
+
+std::uint64_t free_disk_bytes(const std::string& path) {
+    struct statvfs status {};
+    if (::statvfs(path.c_str(), &status) != 0) return UINT64_MAX;
+    return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
 
 Result<DataDirectoryLock> DataDirectoryLock::acquire(const std::string& path) {
     struct stat status {};
@@ -90,13 +102,14 @@ Result<DirectoryMarker> read_marker(const std::string& path) {
     auto document = bson::from_json(text.str());
     if (!document) {
         return Error(ErrorCode::failed_to_parse,
-                     name + " cannot be understood: " + document.error().reason());
+                     name + " cannot be understood: " + document.error().reason() + marker_advice);
     }
     const bson::Value version = (*document)["formatVersion"];
     const bson::Value role = (*document)["role"];
     if (!version.is_number() || !role.is_string()) {
         return Error(ErrorCode::failed_to_parse,
-                     name + " cannot be understood: it needs formatVersion and role");
+                     name + " cannot be understood: it needs formatVersion and role" +
+                         marker_advice);
     }
     return DirectoryMarker{static_cast<int>(version.to_int64()), std::string(role.as_string())};
 }

@@ -20,6 +20,9 @@ inline constexpr std::int32_t nonexistent_path = 29;
 inline constexpr std::int32_t db_path_in_use = 98;
 inline constexpr std::int32_t incompatible_server_version = 188;
 
+/// Bytes a file in `path` may still grow by; the largest number where that cannot be known.
+std::uint64_t free_disk_bytes(const std::string& path);
+
 /// Holds the directory's lock (mongod.lock, with the process id in it) until destroyed.
 class DataDirectoryLock {
 public:

@@ -48,7 +48,9 @@ TEST(DataDirectory, KnowsItsRole) {
     ASSERT_FALSE(newer);
     EXPECT_EQ(newer.error().code(), location(incompatible_server_version));
     { std::ofstream(directory.path() + "/tessera.json") << "{nonsense"; }
-    EXPECT_FALSE(read_marker(directory.path()));
+    const auto damaged = read_marker(directory.path());
+    ASSERT_FALSE(damaged);
+    EXPECT_NE(damaged.error().reason().find("Restore it"), std::string::npos);
 }
 
 }  // namespace

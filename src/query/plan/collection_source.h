@@ -43,6 +43,7 @@ struct IndexInfo {
     bool is_unique = false;
     bool is_sparse = false;
     bool is_hidden = false;
+    Timestamp ready_at = {};  // Reads at earlier timestamps must not use it. Null: good for all.
     std::int32_t version = 2;
     std::shared_ptr<const Filter> partial_filter;  // Null: every document. Shared with the catalog.
     storage::TablePtr table;
@@ -50,6 +51,8 @@ struct IndexInfo {
     std::shared_ptr<std::atomic<std::int64_t>> accesses;  // For $indexStats; shared, may be null.
 
     bool is_id() const { return name == "_id_"; }
+    /// Whether a read at `read_at` (null: of the latest data) finds in it all that it looks for.
+    bool is_ready(Timestamp read_at) const { return read_at.is_null() || ready_at <= read_at; }
     bool is_hashed(std::size_t field) const { return (hashed_fields >> field & 1U) != 0; }
 };
 

@@ -54,6 +54,7 @@ struct ReadRequest {
     ProjectionNeeds projection;
     const OwnershipFilter* ownership = nullptr;  // Outlives the executor.
     bool is_tailable = false;
+    Timestamp read_at = {};  // What the caller's transactions read at; null: the latest data.
     ReadPurpose purpose = ReadPurpose::documents;
     std::string distinct_path;
     std::size_t sort_bytes_max = sort_memory_max;

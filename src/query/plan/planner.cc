@@ -102,7 +102,7 @@ private:
                                    ? index.key_pattern.view() == hint.pattern ||
                                          is_same_pattern(index.key_pattern, hint.pattern)
                                    : index.name == hint.name;
-            if (is_it && !index.is_hidden) hinted_ = i;
+            if (is_it && is_usable(index)) hinted_ = i;
         }
         if (!hinted_) {
             return planner_error(ErrorCode::bad_value,
@@ -160,9 +160,13 @@ private:
         return access;
     }
 
+    bool is_usable(const IndexInfo& index) const {
+        return !index.is_hidden && index.is_ready(request_.read_at);
+    }
+
     bool is_candidate(std::size_t index) const {
         if (hinted_) return index == *hinted_;
-        return !source_.indexes()[index].is_hidden;
+        return is_usable(source_.indexes()[index]);
     }
 
     /// Scans of single indexes that bound something; of the hinted one in any case.

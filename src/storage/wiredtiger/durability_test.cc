@@ -159,6 +159,108 @@ TEST(Durability, RecoversUpToATornTail) {
     put(*engine, *table, "new");
 }
 
+std::vector<std::filesystem::path> journal_files(const std::string& directory) {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(directory + "/journal"))
+        files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+void overwrite(const std::filesystem::path& file, std::streamoff at, std::string_view bytes) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(at);
+    stream << bytes;
+}
+
+TEST(Durability, DamageBeforeTheCheckpointCostsNothingTheCheckpointHolds) {
+    TemporaryDirectory directory;
+    in_killed_child([&] {
+        auto* const engine = open(directory.path()).release();
+        const auto table = *engine->create_table("t", {.is_logged = true});
+        for (int i = 0; i < 1000; ++i)
+            put(*engine, *table, key(i));
+        ASSERT(engine->checkpoint().has_value());
+        for (int i = 1000; i < 1500; ++i)
+            put(*engine, *table, key(i));
+        ASSERT(engine->flush_journal().has_value());
+    });
+    overwrite(journal_files(directory.path()).back(), 5000, "not what was written here");
+    {
+        const auto engine = open(directory.path());
+        EXPECT_GE(count(*engine, "t"), 1000);
+    }
+    // What is written now is recovered from where it is, not from the checkpoint's old place.
+    in_killed_child([&] {
+        auto* const engine = open(directory.path()).release();
+        const TablePtr table = *engine->open_table("t");
+        for (int i = 2000; i < 2100; ++i)
+            put(*engine, *table, key(i));
+        ASSERT(engine->flush_journal().has_value());
+    });
+    const auto engine = open(directory.path());
+    const TablePtr table = *engine->open_table("t");
+    for (const int i : {0, 999, 2000, 2099})
+        EXPECT_TRUE((*std::move(engine->begin()).value()->get(*table, key(i))).has_value()) << i;
+}
+
+TEST(Durability, DamageInAnEarlierJournalFileIsNoTail) {
+    TemporaryDirectory directory;
+    in_killed_child([&] {
+        auto* const engine = open(directory.path()).release();
+        const auto table = *engine->create_table("t", {.is_logged = true});
+        Random random(5);
+        for (int i = 0; i < 40; ++i) {  // Files are of 16 MiB.
+            std::string large;
+            while (large.size() < 1024 * 1024)
+                large += static_cast<char>(random.next());  // Does not compress.
+            auto transaction = std::move(engine->begin()).value();
+            ASSERT(transaction->put(*table, key(i), large).has_value());
+            ASSERT(transaction->commit().has_value());
+        }
+        ASSERT(engine->flush_journal().has_value());
+    });
+    const auto files = journal_files(directory.path());
+    ASSERT_GE(files.size(), 2U);
+    overwrite(files.front(), 3 * 1024 * 1024, std::string(4096, '?'));
+    const auto engine = wiredtiger::open(directory.path(), {});
+    ASSERT_FALSE(engine);
+    EXPECT_NE(engine.error().reason().find("restore a backup"), std::string::npos)
+        << engine.error().reason();
+}
+
+TEST(Durability, OpensOrSaysWhatToDoWhateverBecameOfTheLastJournalFile) {
+    const auto damage = [](const std::filesystem::path& file, int how) {
+        if (how == 0) std::filesystem::resize_file(file, 0);
+        if (how == 1) std::filesystem::resize_file(file, 70);
+        if (how == 2) overwrite(file, 20, "??????");
+        if (how == 3) std::filesystem::remove(file);
+    };
+    for (int how = 0; how < 4; ++how) {
+        TemporaryDirectory directory;
+        in_killed_child([&] {
+            auto* const engine = open(directory.path()).release();
+            const auto table = *engine->create_table("t", {.is_logged = true});
+            for (int i = 0; i < 500; ++i)
+                put(*engine, *table, key(i));
+            ASSERT(engine->checkpoint().has_value());
+            put(*engine, *table, key(500));
+            ASSERT(engine->flush_journal().has_value());
+        });
+        damage(journal_files(directory.path()).back(), how);
+        wiredtiger::Options options;
+        options.cache_bytes = 64 * 1024 * 1024;
+        const auto engine = wiredtiger::open(directory.path(), options);
+        if (!engine) {
+            EXPECT_NE(engine.error().reason().find("restore a backup"), std::string::npos)
+                << how << ": " << engine.error().reason();
+            continue;
+        }
+        EXPECT_GE(count(**engine, "t"), 500) << how;
+        put(**engine, **(*engine)->open_table("t"), "new");
+    }
+}
+
 TEST(Durability, ReopensAfterKillsAtAnyMoment) {
     TemporaryDirectory directory;
     int acknowledged = 0;

@@ -61,7 +61,9 @@ Error open_error(const std::string& path, int code, EventHandler& events) {
         return {ErrorCode::lock_busy, reason + ": another process has them open"};
     }
     if (code == ENOSPC || code == EDQUOT) {
-        return {ErrorCode::out_of_disk_space, reason + ": no space is left on the disk"};
+        return {
+            ErrorCode::out_of_disk_space,
+            reason + ": no space is left on the disk. Free disk space, then start again"};
     }
     if (code == EACCES || code == EPERM) {
         return {ErrorCode::unauthorized,

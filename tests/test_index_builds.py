@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Index builds while others write: nobody waits for them, every document is in them, and a build
+that ends early leaves nothing behind."""
+
+import threading
+
+import pymongo
+import pytest
+
+from lib.wait import wait_until
+
+INDEX_BUILD_ABORTED = 276
+INTERRUPTED = 11601
+DUPLICATE_KEY = 11000
+DOCUMENTS = 20_000
+
+
+def fill(collection, count=DOCUMENTS):
+    """Documents that take a while to index: each has thirty keys."""
+    for first in range(0, count, 5000):
+        collection.insert_many([{"_id": i, "a": i % 97, "u": i, "words": [f"w{i}-{k}"
+                                                                         for k in range(30)]}
+                                for i in range(first, min(first + 5000, count))])
+
+
+class InBackground(threading.Thread):
+    """A call whose result or error is there after join()."""
+
+    def __init__(self, call):
+        super().__init__(daemon=True)
+        self._call = call
+        self.result = self.error = None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self._call()
+        except pymongo.errors.PyMongoError as error:
+            self.error = error
+
+
+def running_build(client):
+    """The currentOp entry of a build that has looked at some documents and not at all."""
+    for operation in client.admin.aggregate([{"$currentOp": {}}]):
+        progress = operation.get("progress")
+        if operation.get("command", {}).get("createIndexes") and progress and progress["done"]:
+            return operation
+    return None
+
+
+def wait_for_build(client, thread):
+    return wait_until(lambda: running_build(client), 60, "an index build in currentOp",
+                      unless=lambda: None if thread.is_alive() else f"it ended: {thread.error!r}")
+
+
+def words(collection, **options):
+    return collection.create_index("words", name="words", **options)
+
+
+def valid(collection):
+    report = collection.database.command("validate", collection.name, full=True)
+    assert report["valid"], report
+    return report
+
+
+def test_writers_go_on_beside_a_build_and_all_of_it_is_indexed(replica_set):
+    client = replica_set.client
+    items = client.shop.items
+    fill(items)
+    build = InBackground(lambda: words(items))
+    operation = wait_for_build(client, build)
+    assert "Index Build" in operation["msg"]
+    written = 0
+    while build.is_alive():
+        # Majority writes: a commit point that waited for the build would stop this.
+        items.insert_one({"_id": f"new-{written}", "words": [f"new-{written}", "all"]})
+        items.update_one({"_id": written}, {"$set": {"words": ["changed"]}})
+        items.delete_one({"_id": DOCUMENTS - 1 - written})
+        assert items.find_one({"_id": f"new-{written}"})
+        written += 1
+    build.join()
+    assert build.error is None, build.error
+    assert written > 3
+    for member in replica_set.members:
+        replica_set.wait_replicated()
+        here = member.client.get_database("shop", read_preference=pymongo.ReadPreference.NEAREST)
+        assert here.items.count_documents({"words": "all"}, hint="words") == written
+        assert here.items.count_documents({"words": "changed"}, hint="words") == written
+        assert here.items.find_one({"words": f"w{DOCUMENTS - 1}-0"}, hint="words") is None
+        valid(here.items)
+    replica_set.assert_equal_data()
+
+
+def test_a_secondary_killed_during_a_build_and_a_primary_too(replica_set):
+    client = replica_set.client
+    items = client.shop.items
+    fill(items)
+    primary = replica_set.primary()
+    build = InBackground(lambda: words(items))
+    wait_for_build(client, build)
+    secondary = replica_set.secondaries()[0]
+    secondary.kill9()
+    secondary.start()
+    build.join()
+    assert build.error is None, build.error
+    replica_set.wait_replicated()
+    for member in replica_set.members:
+        assert "words" in member.client.shop.items.index_information()
+
+    # Again, and now the primary dies: the build goes with it.
+    items.drop_index("words")
+    build = InBackground(lambda: words(items))
+    wait_for_build(client, build)
+    primary.kill9()
+    build.join()
+    assert build.error is not None
+    replica_set.primary()
+    primary.start()
+    items.insert_one({"_id": "after"})
+    replica_set.wait_replicated()
+    for member in replica_set.members:
+        here = member.client.shop.items
+        assert "words" not in here.index_information()
+        assert member.command("serverStatus")["activeIndexBuilds"]["total"] == 0
+        valid(here)
+    words(items)
+    replica_set.assert_equal_data()
+
+
+def test_kill_9_in_the_middle_leaves_no_trace(standalone):
+    items = standalone.client.get_database("shop", write_concern=pymongo.WriteConcern(1, j=True)
+                                           ).items
+    fill(items)
+    tables = len(list(standalone.dbpath.glob("index-*.wt")))
+    build = InBackground(lambda: words(items))
+    wait_for_build(standalone.client, build)
+    items.insert_one({"_id": "meanwhile", "words": ["meanwhile"]})
+    standalone.kill9()
+    build.join()
+    assert build.error is not None
+    standalone.start()
+    assert list(items.index_information()) == ["_id_"]
+    assert items.find_one({"_id": "meanwhile"})
+    wait_until(lambda: len(list(standalone.dbpath.glob("index-*.wt"))) == tables, 10,
+               "the unfinished index's table to go")
+    valid(items)
+    words(items)
+    assert items.count_documents({"words": "meanwhile"}, hint="words") == 1
+    valid(items)
+
+
+def test_a_unique_build_meets_duplicates(standalone):
+    items = standalone.client.shop.items
+    fill(items, 3000)
+    items.insert_one({"_id": "dup", "u": 7})
+    with pytest.raises(pymongo.errors.DuplicateKeyError) as refused:
+        items.create_index("u", unique=True)
+    assert refused.value.code == DUPLICATE_KEY
+    assert refused.value.details["keyPattern"] == {"u": 1}
+    assert refused.value.details["keyValue"] == {"u": 7}
+    assert "Index build failed" in str(refused.value)
+    items.delete_one({"_id": "dup"})
+    items.create_index("u", unique=True)
+    with pytest.raises(pymongo.errors.DuplicateKeyError):
+        items.insert_one({"u": 8})
+
+
+def test_kill_op_and_drop_indexes_abort_a_build(standalone):
+    client = standalone.client
+    items = client.shop.items
+    fill(items)
+    build = InBackground(lambda: words(items))
+    client.admin.command("killOp", op=wait_for_build(client, build)["opid"])
+    build.join()
+    assert build.error.code == INTERRUPTED
+    for index in ("words", "*"):
+        build = InBackground(lambda: words(items))
+        wait_for_build(client, build)
+        client.shop.command("dropIndexes", "items", index=index)
+        build.join()
+        assert build.error.code == INDEX_BUILD_ABORTED
+        assert list(items.index_information()) == ["_id_"]
+    build = InBackground(lambda: words(items))
+    wait_for_build(client, build)
+    with pytest.raises(pymongo.errors.OperationFailure) as refused:
+        items.rename("others")
+    assert refused.value.code == 12587
+    items.drop()
+    build.join()
+    assert build.error.code == INDEX_BUILD_ABORTED
+
+
+def test_two_builds_of_one_index_are_one(standalone):
+    items = standalone.client.shop.items
+    fill(items)
+    first = InBackground(lambda: words(items))
+    wait_for_build(standalone.client, first)
+    second = InBackground(lambda: words(items))
+    first.join()
+    second.join()
+    assert first.error is None and second.error is None
+    assert sorted(items.index_information()) == ["_id_", "words"]
+    valid(items)
