@@ -11,6 +11,7 @@
 #include "bson/ids.h"
 #include "bson/json.h"
 #include "catalog/index.h"
+#include "catalog/limits.h"
 #include "query/plan/collection_source.h"
 #include "storage/test_engine.h"
 
@@ -524,6 +525,39 @@ TEST_P(CatalogTest, HashesDatabases) {
     const auto second = hash_database(*catalog_, *engine_, "tp2", {});
     EXPECT_EQ(first->md5, second->md5);  // Order of insertion does not count.
     EXPECT_EQ(first->collections[0].second.size(), 32U);
+}
+
+TEST_P(CatalogTest, CorrectsASavedCountBesideWriters) {
+    ASSERT_TRUE(create(books));
+    const auto add = [&](int from, int to) {
+        auto transaction = begin();
+        for (int i = from; i < to; ++i)
+            ASSERT_TRUE(catalog_->find(books)->insert(*transaction, bson::make("_id", i)));
+        ASSERT_TRUE(transaction->commit());
+    };
+    const int large = static_cast<int>(limits::recount_max) + 10;
+    add(0, large);
+    ASSERT_TRUE(catalog_->save_counts());
+    add(large, large + 7);  // Not in what was saved: as after kill -9.
+    const std::int64_t bytes = catalog_->find(books)->data_size();
+    catalog_.reset();
+    open();
+    EXPECT_EQ(catalog_->find(books)->count(), large);
+    // Whoever writes while it counts, here between two slices, is counted once.
+    int looks = 0;
+    ASSERT_TRUE(catalog_->recount([&]() -> Status {
+        if (++looks == 3) add(large + 7, large + 8);
+        return ok();
+    }));
+    EXPECT_GT(looks, 3);
+    EXPECT_EQ(catalog_->find(books)->count(), large + 8);
+    EXPECT_EQ(catalog_->find(books)->data_size(), bytes + bytes / (large + 7));
+    looks = 0;
+    ASSERT_TRUE(catalog_->recount([&]() -> Status {
+        ++looks;
+        return ok();
+    }));
+    EXPECT_EQ(looks, 0);  // Once is enough.
 }
 
 TEST_P(CatalogTest, FollowsARecoveryToStable) {
