@@ -403,7 +403,7 @@ void Dispatcher::count(const Call& call, bool failed) const {
             break;  // Writes count each statement themselves.
     }
     LatencyKind kind = LatencyKind::commands;
-    if (is_write)
+    if (is_write && call.has(flags::retryable))  // DDL is a command.
         kind = LatencyKind::writes;
     else if (call.has(flags::reads))
         kind = LatencyKind::reads;
@@ -411,7 +411,8 @@ void Dispatcher::count(const Call& call, bool failed) const {
         &metrics.reads, &metrics.writes, &metrics.command_latency};
     counters[static_cast<std::size_t>(kind)]->add(taken);
     if (call.invocation && !call.invocation->ns.collection.empty())
-        metrics.note(call.invocation->ns, top_kind(call.command->counted), kind, taken);
+        metrics.note(call.invocation->ns,
+                     {top_kind(call.command->counted), kind, is_write, taken});
     // What waited for data to come was not slow.
     const bool has_awaited = call.operation->await_deadline != Instant::max();
     if (taken >= slow_operation && !call.has(flags::quiet) && !has_awaited) {

@@ -55,20 +55,19 @@ void Metrics::append_latency(const Namespace& ns, bool with_bins, bson::Builder&
     nothing.latencies[0].append("transactions", with_bins, out);  // There are none.
 }
 
-void Metrics::note(const Namespace& ns,
-                   TopEntry::Kind kind,
-                   LatencyKind latency,
-                   Duration taken) {
-    const bool is_write = latency == LatencyKind::writes;
+void Metrics::note(const Namespace& ns, const Finished& operation) {
     const std::lock_guard lock(mutex_);
     if (top_.size() >= namespaces_max && !top_.contains(ns.to_string())) return;
     TopEntry& entry = top_[ns.to_string()];
     for (const auto each :
-         {TopEntry::total, kind, is_write ? TopEntry::write_lock : TopEntry::read_lock}) {
-        entry.microseconds[each] += to_microseconds(taken);
+         {TopEntry::total,
+          operation.kind,
+          operation.is_write ? TopEntry::write_lock : TopEntry::read_lock}) {
+        entry.microseconds[each] += to_microseconds(operation.taken);
         ++entry.counts[each];
     }
-    entry.latencies[static_cast<std::size_t>(latency)].add(to_microseconds(taken));
+    entry.latencies[static_cast<std::size_t>(operation.latency)].add(
+        to_microseconds(operation.taken));
 }
 
 void Metrics::forget(const Namespace& ns) {

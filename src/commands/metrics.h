@@ -90,7 +90,13 @@ public:
     Counter bytes_out{0};
     Counter write_concern_timeouts{0};
 
-    void note(const Namespace& ns, TopEntry::Kind kind, LatencyKind latency, Duration taken);
+    struct Finished {
+        TopEntry::Kind kind = TopEntry::commands;
+        LatencyKind latency = LatencyKind::commands;
+        bool is_write = false;
+        Duration taken{};
+    };
+    void note(const Namespace& ns, const Finished& operation);
     /// $collStats' latencyStats.
     void append_latency(const Namespace& ns, bool with_bins, bson::Builder& out) const;
     void append_top(bson::Builder& totals) const;
