@@ -119,6 +119,16 @@ def shared_cluster():
         _end(path, cluster)
 
 
+@pytest.fixture(scope="module")
+def breakable_cluster():
+    """The default topology, one for a file whose tests break it and mend it."""
+    path, cluster = _cluster()
+    try:
+        yield cluster.up()
+    finally:
+        _end(path, cluster)
+
+
 @pytest.fixture
 def database(shared_cluster):
     """A database nobody else has, on the shared cluster."""

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 
 import psutil
@@ -212,3 +213,20 @@ def test_version_and_help(role, first):
     assert {"--port", "--bind_ip", "--logpath", "--fork", "--config"} <= set(flags)
     assert ("--dbpath" in flags) == (role == "mongod")
     assert ("--configdb" in flags) == (role == "mongos")
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refusing", "silent"])
+def test_a_router_without_config_servers_stops_at_once(make_server, silent):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        if silent:
+            nobody.listen()  # Takes connections and answers nothing.
+        host = f"127.0.0.1:{nobody.getsockname()[1]}"
+        router = make_server("mongos", "--configdb", f"cfg/{host}")
+        router.start(ready=None)
+        if silent:
+            nobody.settimeout(20)
+            nobody.accept()
+        else:
+            assert host in router.wait_logged(9000302, 30)[0]["attr"]["configServers"]
+        assert router.stop(deadline=4) == 0  # A search lasts 5 s.

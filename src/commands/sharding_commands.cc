@@ -8,6 +8,7 @@
 
 #include "bson/arena.h"
 #include "commands/router.h"
+#include "commands/router_calls.h"
 #include "commands/support.h"
 #include "sharding/limits.h"
 
@@ -439,6 +440,13 @@ async::Task<Status> not_here(Member&, Invocation& invocation) {
 
 constexpr unsigned admin_write = flags::admin_only | flags::writes;
 
+// Whether a command does no harm, and gives the same answer, when a lost answer makes the router
+// send it again.
+bool may_run_twice(std::string_view name) {
+    return name != "split" && name != "mergeChunks" && name != "moveChunk" &&
+           name != "moveRange" && name != "removeShard";
+}
+
 }  // namespace
 
 async::Task<Status> forward_to_config(Router& router, Invocation& invocation) {
@@ -451,9 +459,7 @@ async::Task<Status> forward_to_config(Router& router, Invocation& invocation) {
     }
     if (!has_concern) command.append("writeConcern", bson::make("w", "majority"));
     command.append("$db", "admin");
-    sharding::CallOptions options;
-    options.deadline = invocation.operation->deadline;
-    options.cancellation = invocation.operation->cancellation;
+    const auto options = primary_options(invocation, may_run_twice(invocation.request.name));
     bson::Document body = std::move(command).finish();
     CO_TRY(const bson::Document reply,
            co_await router.shards.call_ok(sharding::config_shard, std::move(body), options));

@@ -83,7 +83,10 @@ struct UntilWoken {
 class LoopPool : public std::enable_shared_from_this<LoopPool> {
 public:
     LoopPool(Loop& loop, const TransportOptions& options)
-        : loop_(loop), options_(options), sweep_(loop.impl().context) {}
+        : loop_(loop),
+          options_(options),
+          sweep_(loop.impl().context),
+          watch_(loop.impl().context) {}
 
     Loop& loop() const { return loop_; }
     std::size_t open() const { return open_.load(std::memory_order_relaxed); }
@@ -91,6 +94,7 @@ public:
     Task<Result<std::string>> call(const RemoteCall& request, Cancellation cancellation) {
         CO_TRY(const LinkPointer link,
                co_await check_out(request.target, request.deadline, cancellation));
+        if (!is_watching_) arm_watch();
         Result<std::string> reply =
             co_await link->exchange(request.command_bson, request.deadline, cancellation);
         give_back(link);
@@ -110,6 +114,7 @@ private:
         std::size_t open = 0;           // Idle, in use and being made.
         std::uint64_t generation = 0;   // Links of an earlier one are closed when given back.
         std::deque<std::shared_ptr<Waiter>> waiters;
+        Instant may_be_probed{};  // From then on; no_deadline while it is.
 
         void wake_one() {
             if (waiters.empty()) return;
@@ -126,14 +131,20 @@ private:
     void close_idle(Target& target, std::size_t at);
     void arm_sweep();
     void sweep();
+    void arm_watch();
+    void look_for_silence();
+    static Task<void> probe(std::shared_ptr<LoopPool> pool, HostAndPort name);
+    void give_up(const HostAndPort& name);
 
     Loop& loop_;
     const TransportOptions& options_;
     asio::steady_timer sweep_;
+    asio::steady_timer watch_;
     std::map<HostAndPort, Target> targets_;  // Grows by the members of the cluster only.
     std::set<LinkPointer> links_;            // All that are open or being made.
     std::atomic<std::size_t> open_ = 0;
     bool is_sweeping_ = false;
+    bool is_watching_ = false;
     bool is_shut_down_ = false;
 };
 
@@ -222,6 +233,7 @@ Task<Result<LinkPointer>> LoopPool::check_out(HostAndPort name,
     Result<LinkPointer> made = co_await make(name, deadline, cancellation);
     if (made) {
         (*made)->generation = target.generation;
+        (*made)->is_pooled = true;
     } else {
         --target.open;
         target.wake_one();
@@ -280,9 +292,63 @@ void LoopPool::sweep() {
     if (is_any_left) arm_sweep();
 }
 
+// ---- Processes that have fallen silent ----
+//
+// A process that is frozen, or whose machine is gone, closes no connection: a call without a
+// deadline would wait for it for ever, though its set has another primary by then. So who has not
+// answered for a while is asked for hello, on a connection of its own: every live process answers
+// that at once, whatever else it does. Without an answer all calls to it fail.
+
+void LoopPool::arm_watch() {
+    if (is_shut_down_) return;
+    is_watching_ = true;
+    watch_.expires_after(silence_min);
+    watch_.async_wait([self = shared_from_this()](const error_code& error) {
+        self->is_watching_ = false;
+        if (!error) self->look_for_silence();
+    });
+}
+
+void LoopPool::look_for_silence() {
+    const Instant now = async::SystemClock::read();
+    bool is_any_calling = false;
+    for (const LinkPointer& link : links_) {
+        if (!link->is_pooled || link->calls() % 2 == 0) continue;
+        is_any_calling = true;
+        const bool is_silent = link->calls() == link->calls_seen;
+        link->calls_seen = link->calls();
+        Target& target = targets_[link->target()];
+        if (!is_silent || target.may_be_probed > now) continue;
+        target.may_be_probed = async::no_deadline;
+        async::spawn(loop_, probe(shared_from_this(), link->target()));
+    }
+    if (is_any_calling) arm_watch();
+}
+
+Task<void> LoopPool::probe(std::shared_ptr<LoopPool> pool, HostAndPort name) {
+    const Instant until = async::SystemClock::read() + probe_patience;
+    const auto answer = co_await pool->make(name, until, Cancellation::none());
+    pool->targets_[name].may_be_probed = async::SystemClock::read() + probe_pause;
+    if (answer)
+        pool->discard(*answer, Error(ErrorCode::host_unreachable, "not needed any more"));
+    else if (!pool->is_shut_down_)
+        pool->give_up(name);
+}
+
+void LoopPool::give_up(const HostAndPort& name) {
+    drop(name);
+    const std::set<LinkPointer> links = links_;  // Those who wait may begin new calls.
+    for (const LinkPointer& link : links) {
+        if (link->is_pooled && link->target() == name)
+            link->fail(Error(ErrorCode::host_unreachable,
+                             name.to_string() + " does not answer any more"));
+    }
+}
+
 void LoopPool::shut_down() {
     is_shut_down_ = true;
     sweep_.cancel();
+    watch_.cancel();
     for (auto& [name, target] : targets_) {
         while (!target.idle.empty()) close_idle(target, target.idle.size() - 1);
         while (!target.waiters.empty()) target.wake_one();

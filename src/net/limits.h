@@ -31,5 +31,10 @@ inline constexpr std::size_t pool_waiters_max = 10'000;
 inline constexpr Duration pool_idle_max = 60s;
 /// To connect and shake hands, whatever the call's own deadline allows.
 inline constexpr Duration connect_max = 10s;
+/// A pooled call without an answer for so long makes us ask its target for hello, and after a hello
+/// answered, no sooner again; a target that leaves hello unanswered for so long has gone.
+inline constexpr Duration silence_min = 500ms;
+inline constexpr Duration probe_pause = 2s;
+inline constexpr Duration probe_patience = 2s;
 
 }  // namespace tessera::net

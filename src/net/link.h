@@ -46,11 +46,15 @@ public:
     void fail(Error why);
 
     const HostAndPort& target() const { return target_; }
+    /// Changes with every call's begin and end; odd while one runs.
+    std::uint64_t calls() const { return calls_; }
     Loop& loop() const { return loop_; }
 
     // The pool's own notes.
     Instant idle_since;
     std::uint64_t generation = 0;
+    std::uint64_t calls_seen = 0;  // When it was last looked at.
+    bool is_pooled = false;
 
 private:
     struct Wait;

@@ -64,6 +64,7 @@ public:
             co_return;
         }
         ++served;
+        if (is_frozen) co_await wait(connection);
         if (line->name == "pool") {
             co_await async::resume_on(pool_);
         } else if (line->name == "stream") {
@@ -96,6 +97,7 @@ public:
     std::atomic<int> served = 0;
     std::atomic<int> waiting = 0;
     std::atomic<int> cancelled = 0;
+    std::atomic<bool> is_frozen = false;  // Answers nobody, as a process under SIGSTOP.
 
 private:
     static async::ThreadPool::Options two_threads() {
@@ -570,6 +572,26 @@ TEST_F(Transport, ObservesDeadlines) {
     // The lazy timer of an earlier, longer call does not hide a shorter one's deadline.
     EXPECT_EQ(call(make("wait", 1, "$db", "admin"), 50ms).error().code(),
               ErrorCode::network_interface_exceeded_time_limit);
+}
+
+TEST_F(Transport, WaitsForASlowCallAndNotForAFrozenProcess) {
+    start_transport();
+    std::thread releasing([&] {
+        // Asked whether it lives while the call runs, it says so, and goes on.
+        eventually([&] { return handler_.waiting == 1 && handler_.opened >= 2; });
+        handler_.released.notify();
+    });
+    EXPECT_TRUE(call(make("wait", 1, "$db", "admin")).has_value());
+    releasing.join();
+    handler_.is_frozen = true;
+    auto silent = request(make("ping", 1, "$db", "admin"));
+    silent.deadline = async::no_deadline;
+    const auto reply = async::block_on(caller_, transport_->call(silent, Cancellation::none()));
+    handler_.is_frozen = false;
+    ASSERT_FALSE(reply.has_value());
+    EXPECT_EQ(reply.error().code(), ErrorCode::host_unreachable);
+    EXPECT_NE(reply.error().reason().find("does not answer any more"), std::string::npos);
+    EXPECT_TRUE(call(make("ping", 1, "$db", "admin")).has_value());
 }
 
 TEST_F(Transport, CancellationHangsUp) {

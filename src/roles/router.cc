@@ -56,7 +56,8 @@ async::Task<void> RouterRole::find_config_servers() {
     const std::string name = address ? address->to_string() : std::string();
     while (!stopping_.is_cancelled()) {
         const Instant deadline = surroundings_.clock.now() + search_patience;
-        const auto status = co_await router_->shards.refresh(deadline);
+        const auto status = co_await router_->shards.refresh(deadline, stopping_);
+        if (stopping_.is_cancelled()) co_return;
         if (status) {
             log::info(log::Component::sharding,
                       9000301,

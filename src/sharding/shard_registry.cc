@@ -208,12 +208,15 @@ async::Task<Result<std::shared_ptr<ShardRegistry::Set>>> ShardRegistry::find_set
 }
 
 // Asks one member who it is.
-async::Task<void> ShardRegistry::ask(std::shared_ptr<Set> set, HostAndPort host, Instant deadline) {
+async::Task<void> ShardRegistry::ask(std::shared_ptr<Set> set,
+                                     HostAndPort host,
+                                     Instant deadline,
+                                     async::Cancellation cancellation) {
     async::RemoteCall call{host, bson::make("hello", 1, "$db", "admin").release(), deadline};
     const Instant began = clock_.now();
-    const auto answer = co_await transport_.call(std::move(call), async::Cancellation::none());
+    const auto answer = co_await transport_.call(std::move(call), cancellation);
     if (!answer) {
-        set->failed(host);
+        if (!cancellation.is_cancelled()) set->failed(host);
         co_return;
     }
     const bson::Document reply = bson::Document::adopt(*answer);
@@ -239,7 +242,9 @@ async::Task<void> ShardRegistry::ask(std::shared_ptr<Set> set, HostAndPort host,
     }
 }
 
-async::Task<void> ShardRegistry::discover(std::shared_ptr<Set> set, Instant deadline) {
+async::Task<void> ShardRegistry::discover(std::shared_ptr<Set> set,
+                                          Instant deadline,
+                                          async::Cancellation cancellation) {
     std::vector<HostAndPort> hosts;
     {
         const std::lock_guard lock(set->mutex);
@@ -248,7 +253,7 @@ async::Task<void> ShardRegistry::discover(std::shared_ptr<Set> set, Instant dead
     const Instant until = std::min(deadline, clock_.now() + limits::hello_patience);
     std::vector<async::Task<void>> asked;
     for (const HostAndPort& host : hosts)
-        asked.push_back(ask(set, host, until));
+        asked.push_back(ask(set, host, until, cancellation));
     co_await async::when_all(std::move(asked));
 }
 
@@ -258,7 +263,7 @@ async::Task<Result<HostAndPort>> ShardRegistry::choose(std::shared_ptr<Set> set,
     Duration pause = limits::discovery_pause_min;
     for (;;) {
         if (auto host = set->pick(options.read_mode, options.tag_sets)) co_return *host;
-        co_await discover(set, give_up);
+        co_await discover(set, give_up, options.cancellation);
         if (auto host = set->pick(options.read_mode, options.tag_sets)) co_return *host;
         if (clock_.now() + pause >= give_up || options.cancellation.is_cancelled()) break;
         async::sleep_until wait(clock_, clock_.now() + pause);
@@ -362,11 +367,12 @@ async::Task<Result<std::vector<bson::Document>>> ShardRegistry::find_all(ShardNa
     }
 }
 
-async::Task<Status> ShardRegistry::refresh(Instant deadline) {
+async::Task<Status> ShardRegistry::refresh(Instant deadline, async::Cancellation cancellation) {
     const bson::Document majority = bson::make("level", "majority");
     bson::Document find = bson::make("find", "shards", "readConcern", majority, "$db", "config");
     CallOptions options;
     options.deadline = deadline;
+    options.cancellation = std::move(cancellation);
     CO_TRY(const auto documents, co_await find_all(config_shard, std::move(find), options));
     std::map<ShardName, SetAddress> found;
     for (const bson::Document& each : documents) {

@@ -75,7 +75,8 @@ public:
                                                 CallOptions options);
 
     /// Reads config.shards anew (majority).
-    async::Task<Status> refresh(Instant deadline);
+    async::Task<Status> refresh(
+        Instant deadline, async::Cancellation cancellation = async::Cancellation::none());
     /// Adds or replaces one set, e.g. before config.shards has it.
     void put(const ShardName& shard, SetAddress address);
     /// In order of their names, without the config servers.
@@ -95,8 +96,13 @@ private:
     struct Set;
     std::shared_ptr<Set> set_of(const ShardName& shard) const;
     async::Task<Result<std::shared_ptr<Set>>> find_set(ShardName shard, Instant deadline);
-    async::Task<void> discover(std::shared_ptr<Set> set, Instant deadline);
-    async::Task<void> ask(std::shared_ptr<Set> set, HostAndPort host, Instant deadline);
+    async::Task<void> discover(std::shared_ptr<Set> set,
+                               Instant deadline,
+                               async::Cancellation cancellation);
+    async::Task<void> ask(std::shared_ptr<Set> set,
+                          HostAndPort host,
+                          Instant deadline,
+                          async::Cancellation cancellation);
     async::Task<Result<HostAndPort>> choose(std::shared_ptr<Set> set, const CallOptions& options);
 
     async::Clock& clock_;

@@ -7,6 +7,7 @@ import subprocess
 
 from lib.process import processes_below, reap_below
 from lib.server import BIN, connect
+from lib.wait import wait_until
 
 
 class LauncherFailed(AssertionError):
@@ -70,6 +71,33 @@ class Cluster:
                 return found
         raise AssertionError(f"nothing of this cluster listens at {port}")
 
+    def members(self):
+        """The nodes of each set: {"config": [...], "shard-1": [...]}, as status tells them."""
+        sets = {}
+        for node in self.status()["nodes"]:
+            if node["role"] != "router":
+                sets.setdefault(node["name"].rsplit("-", 1)[0], []).append(node)
+        return sets
+
+    def wait_healthy(self, deadline=60.0):
+        wait_until(lambda: self.status()["state"] == "healthy", deadline, "a healthy cluster")
+
+    def assert_equal_data(self, deadline=60.0):
+        """The members of every set hold the same documents and indexes, by dbHash."""
+        for name, nodes in self.members().items():
+            members = [connect(node["port"]) for node in nodes]
+            try:
+                wait_until(lambda: _are_level(members), deadline, f"the members of {name} level")
+                for database in members[0].list_database_names():
+                    if database == "local":
+                        continue
+                    hashes = [member[database].command("dbHash")["collections"]
+                              for member in members]
+                    assert all(found == hashes[0] for found in hashes), (name, database, hashes)
+            finally:
+                for member in members:
+                    member.close()
+
     def logs(self):
         """(name, last lines) of each process's log, for a failed test's report."""
         for log in sorted(self.folder.rglob("*.log")):
@@ -84,3 +112,12 @@ class Cluster:
         except (OSError, subprocess.TimeoutExpired):
             pass
         return reap_below(self.folder)
+
+
+def _are_level(members):
+    """Whether all have applied the same position, and stay there while they are asked."""
+    positions = set()
+    for _ in range(2):
+        for member in members:
+            positions.add(str(member.admin.command("replSetGetStatus")["optimes"]["appliedOpTime"]))
+    return len(positions) == 1

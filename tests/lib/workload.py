@@ -6,11 +6,14 @@ default write concern (majority) and retryable writes, as applications do.  Its 
 acknowledged, what failed and when; `check` compares them with what the database holds.
 """
 
+import json
+import subprocess
 import threading
 import time
 
 from pymongo.errors import PyMongoError
 
+from lib import clients
 from lib.wait import wait_until
 
 FAILURES_MAX = 10000
@@ -102,3 +105,43 @@ class Workload:
 
     def errors(self):
         return [error for book in self._books for error in book["errors"]]
+
+
+class NodeWorkload(Workload):
+    """The same written by the Node driver: one process, one client, its writers side by side."""
+
+    def __init__(self, uri, namespace=("work", "items"), writers=2):
+        super().__init__(None, namespace, writers)
+        command, env = clients.node_command("workload.js", uri, self._database, writers)
+        self._process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, text=True,
+                                         stdout=subprocess.PIPE, env={**clients.os.environ, **env})
+        self._threads = [threading.Thread(target=self._read, daemon=True)]
+
+    def _read(self):
+        for line in self._process.stdout:
+            told = json.loads(line)
+            book = self._books[told["writer"]]
+            if told["kind"] == "insert" and told["acknowledged"]:
+                book["inserted"].append(told["key"])
+                book["times"].append(time.monotonic())
+            elif told["kind"] == "insert":
+                book["unsure"].append(told["key"])
+            else:
+                book["increments" if told["acknowledged"] else "unsure_increments"] += 1
+            if not told["acknowledged"]:
+                book["errors"].append(told["error"])
+
+    def stop(self):
+        if not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            code = self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError("a Node writer hangs") from None
+        finally:
+            self._threads[0].join(10)
+            self._process.stdout.close()
+        assert code == 0, f"the Node writers ended with code {code}"
+        return self
