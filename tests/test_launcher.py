@@ -127,6 +127,20 @@ def test_a_frozen_process_is_shown_thawed_and_stopped(small):
     assert not processes_below(small.folder)
 
 
+def test_freeze_thaw_and_health(small):
+    assert small.run("health").stdout == "healthy\n"
+    small.run("freeze", "shard")
+    assert small.run("health", code=2).stdout == "unavailable\n"
+    said = small.run("up", code=FAILED).stderr
+    assert "frozen (SIGSTOP): shard-1-1" in said
+    assert "Next step: tessera thaw shard-1-1" in said
+    small.run("thaw", "frozen")
+    assert json.loads(small.run("health", "--wait", "30s", "--json").stdout) == {"state": "healthy"}
+    assert "freeze needs TAGs" in small.run("freeze", code=BAD_USAGE).stderr
+    small.down()
+    assert small.run("health", code=3).stdout == "down\n"
+
+
 def test_restart_gives_new_processes_and_keeps_data(small):
     small.client.tp.books.insert_one({"_id": 1})
     before = {n["name"]: n["pid"] for n in small.status()["nodes"]}

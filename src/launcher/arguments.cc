@@ -85,7 +85,8 @@ const Flag flag_table[] = {
          TRY(a.memory_gigabytes, parse_memory(v));
          return ok();
      }},
-    {"wait", 0, "TIME", " up exec start restart ", "How long to wait for readiness; default 60s",
+    {"wait", 0, "TIME", " up exec start restart health ",
+     "How long to wait for readiness; default 60s",
      [](Arguments& a, Text v) -> Status {
          TRY(a.wait, parse_duration(v));
          return ok();
@@ -211,6 +212,9 @@ const std::vector<Verb>& all_verbs() {
         {"stop", "[TAG ...]", "Stops processes in order (SIGTERM, then SIGKILL)"},
         {"restart", "[TAG ...]", "Stops and starts processes"},
         {"kill", "TAG ... [--signal S]", "Signals processes: KILL, STOP, CONT, TERM, ..."},
+        {"freeze", "TAG ...", "Stops processes where they stand; they keep their connections"},
+        {"thaw", "TAG ...", "Lets frozen processes go on"},
+        {"health", "[NAME] [--wait TIME]", "Says in one word, and by its exit code, how it is"},
         {"logs", "[TAG ...]", "Shows the processes' logs"},
         {"uri", "[NAME]", "Prints the connection string"},
         {"env", "[NAME]", "Prints shell lines that set MONGODB_URI"},

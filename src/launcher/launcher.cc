@@ -51,7 +51,8 @@ int run(const std::vector<std::string>& words) {
     if (verb == "start") return run_start(std::move(arguments));
     if (verb == "stop") return run_stop(std::move(arguments));
     if (verb == "restart") return run_restart(std::move(arguments));
-    if (verb == "kill") return run_kill(std::move(arguments));
+    if (verb == "kill" || verb == "freeze" || verb == "thaw") return run_kill(std::move(arguments));
+    if (verb == "health") return run_health(std::move(arguments));
     if (verb == "logs") return run_logs(std::move(arguments));
     if (verb == "uri") return run_uri(std::move(arguments));
     if (verb == "env") return run_env(std::move(arguments));

@@ -2,6 +2,7 @@
 //
 // The verbs that only look: status, logs, uri, env, list.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 
@@ -22,6 +23,7 @@ namespace tessera::launcher {
 namespace {
 
 constexpr int follow_milliseconds = 200;
+constexpr int health_pause_milliseconds = 200;
 
 // Follows one log: what was added since the last look.
 class Tail {
@@ -77,6 +79,30 @@ int run_status(Arguments arguments) {
     else
         fmt::print("{}", status_text(*topology, status));
     return static_cast<int>(status.health);
+}
+
+int run_health(Arguments arguments) {
+    Progress progress(arguments.quiet || arguments.json);
+    const auto deadline = std::chrono::steady_clock::now() + arguments.wait;
+    Signals signals;
+    for (;;) {
+        const auto topology = find_cluster(arguments);
+        Health health = Health::down;
+        if (topology) health = read_status(*topology).health;
+        const bool is_last = health == Health::healthy || signals.take() != 0 ||
+                             std::chrono::steady_clock::now() >= deadline;
+        if (!is_last) {
+            pollfd told{signals.descriptor(), POLLIN, 0};
+            ::poll(&told, 1, health_pause_milliseconds);
+            continue;
+        }
+        if (!topology) complain(progress, topology.error());
+        if (arguments.json)
+            fmt::print("{{\"state\":\"{}\"}}\n", health_name(health));
+        else if (!arguments.quiet)
+            fmt::print("{}\n", health_name(health));
+        return static_cast<int>(health);
+    }
 }
 
 int run_logs(Arguments arguments) {

@@ -223,15 +223,19 @@ int run_restart(Arguments arguments) {
 
 int run_kill(Arguments arguments) {
     Progress progress(arguments.quiet || arguments.json);
-    const auto number = parse_signal(arguments.signal.empty() ? "KILL" : arguments.signal);
+    std::string signal = arguments.signal.empty() ? "KILL" : arguments.signal;
+    if (arguments.verb == "freeze") signal = "STOP";
+    if (arguments.verb == "thaw") signal = "CONT";
+    const auto number = parse_signal(signal);
     if (!number) return complain(progress, number.error());
     const auto topology = find_cluster(arguments);
     if (!topology) return complain(progress, topology.error());
     if (arguments.words.empty())
         return complain(progress,
                         {ErrorCode::bad_value,
-                         "kill needs TAGs, e.g. tessera kill shard-1 primary; all "
-                         "processes are: all"});
+                         fmt::format("{0} needs TAGs, e.g. tessera {0} shard-1 primary; all "
+                                     "processes are: all",
+                                     arguments.verb)});
     const auto nodes = chosen_nodes(*topology, arguments.words);
     if (!nodes) return complain(progress, nodes.error());
     const auto lock = ClusterLock::acquire(topology->directory);

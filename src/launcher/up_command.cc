@@ -243,6 +243,19 @@ std::vector<const Node*> nodes_down(const Topology& topology) {
     return down;
 }
 
+// A frozen process holds its port and its data and answers nobody: nothing would become ready.
+Status check_none_frozen(const Topology& topology) {
+    std::string names;
+    for (const NodeStatus& status : process_states(topology))
+        if (status.process == ProcessState::frozen) names += " " + status.node->name;
+    if (names.empty()) return ok();
+    return Error(ErrorCode::illegal_operation,
+                 fmt::format("frozen (SIGSTOP):{}\nNothing was started. Next step: tessera thaw{}, "
+                             "then tessera up",
+                             names,
+                             names));
+}
+
 void show_ready(const Arguments& arguments,
                 const Topology& topology,
                 const Startup& startup,
@@ -275,6 +288,8 @@ Attempt bring_up(const Arguments& arguments,
                  bool is_fresh,
                  Progress& progress) {
     const std::vector<const Node*> down = nodes_down(topology);
+    if (const auto lively = check_none_frozen(topology); !lively)
+        return {complain(progress, lively.error()), false};
     if (const auto free = check_ports(topology, down); !free)
         return {complain(progress, free.error()), false};
     if (const auto saved = save_topology(topology); !saved)

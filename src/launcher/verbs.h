@@ -30,9 +30,11 @@ int run_destroy(Arguments arguments);
 int run_start(Arguments arguments);
 int run_stop(Arguments arguments);
 int run_restart(Arguments arguments);
+/// Also `freeze` and `thaw`.
 int run_kill(Arguments arguments);
 
 int run_status(Arguments arguments);
+int run_health(Arguments arguments);
 int run_logs(Arguments arguments);
 int run_uri(Arguments arguments);
 int run_env(Arguments arguments);
