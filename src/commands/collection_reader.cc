@@ -37,6 +37,7 @@ Status CollectionReader::begin(catalog::CollectionLock& lock,
     storage::TransactionOptions options;
     options.read_at = read_at_;
     TRY(transaction, member_.engine->begin(options));
+    if (placement_.fence) TRY_OK(placement_.fence->check(*transaction, is_started_));
     if (is_started_) return executor_->restore_state(*transaction);
     TRY_OK(executor_->start(*transaction));
     is_started_ = true;

@@ -103,7 +103,8 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
         invocation.reply.append("n", 0);
         co_return Status();
     }
-    if (args.query.is_empty() && !placement.filter && invocation.read_at.is_null()) {
+    if (args.query.is_empty() && !placement.filter && !placement.fence &&
+        invocation.read_at.is_null()) {
         append_count(invocation.reply, "n", within(collection->count(), args));
         co_return Status();
     }

@@ -109,6 +109,8 @@ Status create(Member& member, Invocation& invocation) {
     if (ns.is_system() && ns.collection != "system.views" && ns.collection != "system.js" &&
         ns.collection != "system.profile" && ns.db != "config" && ns.db != "admin")
         return Error(ErrorCode::invalid_namespace, "Invalid system namespace: " + ns.to_string());
+    // Held while DDL runs: a change of the collection's placement does not begin under it.
+    TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
     if (request.body.has("viewOn")) return create_view(member, invocation, ns);
     if (request.body.has("pipeline"))
         return Error(ErrorCode::invalid_options,
@@ -151,6 +153,7 @@ Status drop(Member& member, Invocation& invocation) {
     TRY_OK(request.check_known_fields("drop", {"encryptedFields", "dropPendingName"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
+    TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
     if (member.catalog->find_view(ns)) {
         TRY_OK(drop_view(member, invocation, ns));
         invocation.reply.append("ns", ns.to_string());
@@ -181,6 +184,8 @@ Status drop_database(Member& member, Invocation& invocation) {
     if (db == "admin" || db == "local" || db == "config")
         return Error(ErrorCode::illegal_operation,
                      "Dropping the '" + db + "' database is prohibited.");
+    TRY([[maybe_unused]] const Placement placement,
+        check_placement(member, request, Namespace{db, "$cmd"}, true));
     const auto collections = member.catalog->collections(db);
     if (collections.empty()) return {};
     for (const auto& collection : collections) {
@@ -264,6 +269,7 @@ Status coll_mod(Member& member, Invocation& invocation) {
                                        "timeseries"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
+    TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
     if (const auto view = member.catalog->find_view(ns))
         return modify_view(member, invocation, *view);
     if (request.body.has("viewOn") || request.body.has("pipeline"))

@@ -3,6 +3,7 @@
 
 #include "catalog/index.h"
 #include "catalog/index_build.h"
+#include "commands/sharding_member.h"
 #include "commands/support.h"
 
 namespace tessera::commands {
@@ -146,6 +147,22 @@ std::vector<bson::Document> current_operations(Node& node, bool with_idle_cursor
     return documents;
 }
 
+namespace {
+
+// What range deletions are about to remove, as counted when the ranges were given away.
+std::int64_t orphans_of(Member& member, const catalog::Collection& collection) {
+    if (!member.sharding) return 0;
+    const auto tasks = member.sharding->store.find(
+        sharding::config_ns("rangeDeletions"),
+        bson::make("collectionUuid", collection.uuid()));
+    std::int64_t orphans = 0;
+    if (tasks)
+        for (const bson::Document& each : *tasks) orphans += each["numOrphanDocs"].to_int64();
+    return orphans;
+}
+
+}  // namespace
+
 bson::Document storage_stats(Member& member, const Namespace& ns, std::int64_t scale) {
     scale = std::max<std::int64_t>(scale, 1);
     bson::Builder stats;
@@ -165,7 +182,7 @@ bson::Document storage_stats(Member& member, const Namespace& ns, std::int64_t s
     append_count(stats, "size", size / scale);
     append_count(stats, "count", count);
     if (count > 0) append_count(stats, "avgObjSize", size / count);
-    stats.append("numOrphanDocs", 0);
+    append_count(stats, "numOrphanDocs", std::min(count, orphans_of(member, *collection)));
     const auto storage = static_cast<std::int64_t>(collection->storage_size());
     append_count(stats, "storageSize", storage / scale);
     append_count(stats, "freeStorageSize", 0);

@@ -97,6 +97,11 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                 outcome.closes_connection = true;
             else if (status)
                 status = co_await execute(call);
+            while (waits_for_placement(call, status)) {
+                co_await learn_placement(call, status.error());
+                status = call.operation->check(node_.clock);
+                if (status) status = co_await execute(call);
+            }
             if (!status && member_ != nullptr && member_->placement &&
                 routing::is_stale_routing(status.error().code()))
                 co_await learn_placement(call, status.error());
@@ -122,6 +127,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
 Status Dispatcher::admit(Call& call) const {
     if (call.message.error) return *call.message.error;
     TRY(call.request, Request::parse(call.message));
+    call.request->is_internal = call.client->is_internal;
     const Request& request = *call.request;
     call.command = find_command(request.name);
     const bool is_here =
@@ -240,6 +246,16 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
     co_return Status();
 }
 
+// Whether a write that did not come through a router was refused because the placement of its
+// collection is changing: it waits, since nobody would repeat it. Nothing has been done yet.
+bool Dispatcher::waits_for_placement(const Call& call, const Status& status) const {
+    if (status || status.error().code() != ErrorCode::stale_config) return false;
+    const Request& request = *call.request;
+    return member_ != nullptr && member_->placement && call.has(flags::writes) &&
+           call.invocation->last_write.is_null() && request.shard_version.is_empty() &&
+           request.database_version.is_empty() && !request.is_internal;
+}
+
 async::Task<Status> Dispatcher::execute(Call& call) {
     Invocation& invocation = *call.invocation;
     const Request& request = *call.request;
@@ -262,7 +278,14 @@ async::Task<Status> Dispatcher::execute(Call& call) {
 // A shard that refused a request as stale asks what the config servers say before it answers, so
 // that the router's next attempt finds it wiser.
 async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
-    const auto ns = call.request->collection();
+    auto ns = call.request->collection();
+    // The refusal may be about another namespace than the command's first field names.
+    if (!error.details().empty()) {
+        const bson::View details(error.details().data());
+        const bson::Value db = details["db"];
+        if (details["ns"].is_string()) ns = Namespace::split(details["ns"].as_string());
+        if (db.is_string()) ns = Namespace{std::string(db.as_string()), "$cmd"};
+    }
     if (!ns) co_return;
     co_await member_->placement->recover(*ns, std::move(error), call.operation->deadline);
 }

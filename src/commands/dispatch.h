@@ -39,6 +39,7 @@ private:
     Status check_state(const Call& call) const;
     async::Task<Status> prepare(Call& call);
     async::Task<Status> execute(Call& call);
+    bool waits_for_placement(const Call& call, const Status& status) const;
     async::Task<void> await_write_concern(Call& call);
     async::Task<void> learn_placement(Call& call, Error error);
     void describe(Call& call) const;

@@ -100,9 +100,15 @@ void append_last_error(const Arguments& args, const StatementResult& result, bso
 // The answer of a statement executed before, from its oplog entry and image.
 Result<StatementResult> answer_again(WriteCommand& command, const Arguments& args, OpTime at) {
     TRY(const bson::Document bytes, command.member.sessions->entry_at(at));
-    TRY(const auto entry, replication::ParsedEntry::parse(bytes));
+    TRY(auto entry, replication::ParsedEntry::parse(bytes));
     StatementResult result;
     command.wrote(at);
+    // Executed on another shard, before the document moved here: that shard's entry stands for it.
+    bson::Document original;
+    if (entry.object.has("$sessionMigrateInfo") && entry.object2) {
+        original = bson::Document(*entry.object2);
+        TRY(entry, replication::ParsedEntry::parse(original));
+    }
     if (entry.kind == replication::OpKind::no_op) return result;
     const bool was_removed = entry.kind == replication::OpKind::remove;
     if (was_removed != args.is_remove)

@@ -315,6 +315,13 @@ Status drop_indexes(Member& member, Invocation& invocation) {
     TRY_OK(request.check_known_fields("dropIndexes", {"index"}));
     TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
+    // Of a sharded collection every owner drops it, and one that has done so is not asked again.
+    const bool is_unsharded =
+        request.shard_version.is_empty() || !request.database_version.is_empty();
+    Placement placement;
+    if (is_unsharded) {
+        TRY(placement, check_placement(member, request, ns, true));
+    }
     const auto collection = member.catalog->find(ns);
     if (!collection) return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
     const bson::Value index = request.body["index"];

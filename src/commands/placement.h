@@ -13,10 +13,20 @@
 
 namespace tessera::commands {
 
+/// What a read on a secondary holds its snapshot against (sharding's placement records).
+class PlacementFence {
+public:
+    virtual ~PlacementFence() = default;
+    /// Called within each storage transaction that reads the collection; `is_begun`: not the first.
+    virtual Status check(storage::Transaction& transaction, bool is_begun) const = 0;
+};
+
 /// How a request sees a collection's placement, fixed when the request began.
 struct Placement {
     /// Null: everything here counts (unsharded, or a client that did not come through a router).
     std::shared_ptr<const query::OwnershipFilter> filter;
+    /// Null where there is nothing to check.
+    std::shared_ptr<const PlacementFence> fence;
     /// Empty: not sharded.
     bson::Document shard_key;
     /// Held while the request runs: a migration's critical section waits for writes that began

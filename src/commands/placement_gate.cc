@@ -2,20 +2,33 @@
 #include "commands/placement_gate.h"
 
 #include "routing/ownership.h"
+#include "sharding/limits.h"
 
 namespace tessera::commands {
 namespace {
 
-// One request's filter; keeps the map and the count of its users alive.
-class Filter final : public query::OwnershipFilter {
+// What one read goes by: keeps the map and the count of its users alive, hides orphans, and on a
+// secondary holds each snapshot against the records in it.
+class ReadGuard final : public query::OwnershipFilter, public PlacementFence {
 public:
-    Filter(const sharding::CollectionPlacement& placement, const sharding::ShardName& shard)
-        : in_use_(placement.in_use), filter_(placement.chunks, shard) {}
-    bool owns(bson::View document) const override { return filter_.owns(document); }
+    ReadGuard(const Member& member,
+              const sharding::CollectionPlacement& placement,
+              sharding::PlacementClaim claim)
+        : member_(member), in_use_(placement.in_use), claim_(std::move(claim)) {
+        if (claim_.chunks) filter_.emplace(claim_.chunks, claim_.shard);
+    }
+    bool owns(bson::View document) const override { return !filter_ || filter_->owns(document); }
+    Status check(storage::Transaction& transaction, bool is_begun) const override {
+        // A primary's requests are counted, and what they use is neither moved nor deleted.
+        if (member_.replication->is_writable_primary()) return {};
+        return sharding::check_claim(*member_.catalog, transaction, claim_, is_begun);
+    }
 
 private:
+    const Member& member_;
     std::shared_ptr<void> in_use_;
-    mutable routing::OwnershipFilter filter_;  // Reuses a buffer; one request's only.
+    const sharding::PlacementClaim claim_;
+    mutable std::optional<routing::OwnershipFilter> filter_;  // Reuses a buffer; one request's.
 };
 
 }  // namespace
@@ -26,6 +39,7 @@ Result<Placement> ShardPlacementGate::check(const Request& request,
     using Access = sharding::ShardingState::Access;
     if (ns.db == "local" || ns.db == "config" || ns.db == "admin") return Placement();
     sharding::ReceivedVersions received;
+    received.is_internal = request.is_internal;
     if (!request.shard_version.is_empty()) {
         TRY(received.shard, routing::ShardVersion::parse(request.shard_version.as_object_value()));
     }
@@ -38,19 +52,55 @@ Result<Placement> ShardPlacementGate::check(const Request& request,
         sharding_.state.check(ns.to_string(), received, is_write ? Access::write : Access::read));
     Placement placement;
     placement.in_use = found.in_use;
-    if (!found.chunks) return placement;
-    placement.shard_key = found.chunks->key().document();
-    const auto identity = sharding_.state.identity();
+    if (found.chunks) placement.shard_key = found.chunks->key().document();
     // "available" asks for speed rather than for the truth.
-    const bool is_available =
-        request.read_concern && request.read_concern->level == replication::ReadLevel::available;
-    if (found.is_filtered && identity && !(is_available && !is_write))
-        placement.filter = std::make_shared<Filter>(found, identity->name);
+    const bool is_available = !is_write && request.read_concern &&
+                              request.read_concern->level == replication::ReadLevel::available;
+    const bool is_filtered = found.is_filtered && found.chunks;
+    const bool needs_fence = !is_write && !received.is_empty() &&
+                             (is_filtered || !sharding_.member.replication->is_writable_primary());
+    const auto identity = sharding_.state.identity();
+    if (is_available || !identity || !(is_filtered || needs_fence)) return placement;
+    sharding::PlacementClaim claim;
+    claim.ns = ns.to_string();
+    claim.received = received;
+    if (is_filtered) claim.chunks = found.chunks;
+    claim.shard = identity->name;
+    const auto guard = std::make_shared<ReadGuard>(sharding_.member, found, std::move(claim));
+    if (is_filtered) placement.filter = guard;
+    if (needs_fence) placement.fence = guard;
     return placement;
 }
 
+// On a secondary: has the primary write down what it knows, and waits until that is here.
+async::Task<Status> ShardPlacementGate::ask_primary(std::string ns, Instant deadline) {
+    const auto identity = sharding_.state.identity();
+    if (!identity) co_return Status();
+    sharding::CallOptions options;
+    options.is_retryable = true;
+    options.deadline =
+        std::min(deadline, sharding_.member.clock.now() + sharding::limits::config_read);
+    bson::Document flush = bson::make("_flushRoutingTableCacheUpdates", ns, "$db", "admin");
+    CO_TRY(const auto reply,
+           co_await sharding_.registry.call_ok(identity->name, std::move(flush), options));
+    const bson::Value at = reply["appliedAt"];
+    if (at.type() != bson::Type::timestamp) co_return Status();
+    replication::ReadConcern concern;
+    concern.level = replication::ReadLevel::majority;
+    concern.after_cluster_time = at.as_timestamp();
+    CO_TRY([[maybe_unused]] const Timestamp reached,
+           co_await sharding_.member.replication->await_read_concern(
+               concern, options.deadline, async::Cancellation::none()));
+    co_return Status();
+}
+
 async::Task<void> ShardPlacementGate::recover(Namespace ns, Error error, Instant deadline) {
-    co_await sharding_.state.recover(ns.to_string(), std::move(error), deadline);
+    const std::string name = ns.to_string();
+    const bool is_router_behind = sharding::is_sender_behind(error);
+    co_await sharding_.state.recover(name, error, deadline);
+    if (is_router_behind || sharding_.member.replication->is_writable_primary()) co_return;
+    // What fails here shows in the router's next attempt.
+    [[maybe_unused]] const Status status = co_await ask_primary(name, deadline);
 }
 
 void ShardPlacementGate::on_write(const Namespace& ns, bson::View key, bson::View, bool) {

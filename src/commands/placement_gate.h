@@ -20,6 +20,7 @@ public:
                   bool is_delete) override;
 
 private:
+    async::Task<Status> ask_primary(std::string ns, Instant deadline);
     MemberSharding& sharding_;
 };
 

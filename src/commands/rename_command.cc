@@ -10,6 +10,7 @@
 #include "catalog/index.h"
 #include "catalog/index_build.h"
 #include "commands/ddl_execution.h"
+#include "commands/placement.h"
 #include "commands/support.h"
 
 namespace tessera::commands {
@@ -185,6 +186,13 @@ Status rename_across(Member& member, Invocation& invocation, const Renaming& ren
 Status rename_collection(Member& member, Invocation& invocation) {
     TRY(const Renaming renaming, parse(invocation.request));
     invocation.ns = renaming.from;
+    // A router sends the version of the source alone.
+    Request unversioned;
+    unversioned.is_internal = invocation.request.is_internal;
+    TRY([[maybe_unused]] const Placement source,
+        check_placement(member, invocation.request, renaming.from, true));
+    TRY([[maybe_unused]] const Placement target,
+        check_placement(member, unversioned, renaming.to, true));
     if (member.catalog->find_view(renaming.from))
         return Error(ErrorCode::command_not_supported_on_view, "cannot rename view");
     if (renaming.from.is_replicated() != renaming.to.is_replicated())

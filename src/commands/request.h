@@ -59,6 +59,7 @@ public:
     bson::View shard_version;              // Empty: none given.
     bson::View database_version;           // Empty: none given.
     std::string_view comment_text;
+    bool is_internal = false;              // From a member of the cluster; set by the dispatcher.
 
     /// The collection the command's first field names. Fails with BadValue ("collection name has
     /// invalid type int") or InvalidNamespace.

@@ -218,6 +218,22 @@ async::Task<Status> shard_collection_command(Member& member, Invocation& invocat
     co_return Status();
 }
 
+async::Task<Status> move_primary_command(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    CO_TRY(MemberSharding * sharding, require_config_server(member, request.name));
+    CO_TRY_OK(request.check_known_fields("movePrimary", {"to"}));
+    CO_TRY(std::string db, first_string(request));
+    CO_TRY(const auto to, string_argument(request.body, "to", "", "movePrimary"));
+    CO_TRY_OK(check_database_name(db));
+    if (db == "admin" || db == "config" || db == "local")
+        co_return Error(ErrorCode::invalid_options, "Can't move primary for " + db + " database");
+    if (to.empty())
+        co_return Error(ErrorCode::bad_value, "you have to specify where you want to move it");
+    std::string shard(to);
+    co_return co_await move_primary(
+        *sharding, std::move(db), std::move(shard), deadline_of(member, invocation));
+}
+
 // ---- Chunks ------------------------------------------------------------------------------------
 
 async::Task<Status> split(Member& member, Invocation& invocation) {
@@ -573,7 +589,7 @@ const std::array<Command, 22> sharding_admin_commands = {{
      "Says whether a collection is balanced."},
     {"movePrimary",
      admin_write,
-     not_here,
+     move_primary_command,
      forward_to_config,
      Counted::command,
      "Moves a database's unsharded collections to another shard."},

@@ -17,6 +17,8 @@ namespace tessera::commands {
 extern const std::array<Command, 22> sharding_admin_commands;
 extern const std::array<Command, 6> sharding_config_commands;
 extern const std::array<Command, 15> sharding_shard_commands;
+extern const std::array<Command, 8> sharding_move_commands;
+extern const std::array<Command, 4> sharding_chunk_commands;
 
 /// A router's side of what config servers carry out: sends the command as it came.
 async::Task<Status> forward_to_config(Router& router, Invocation& invocation);
@@ -47,6 +49,11 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
 async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
                                              std::string db,
                                              Instant deadline);
+/// Gives a database another primary shard; goes on with the donor's next primary when one fails.
+async::Task<Status> move_primary(MemberSharding& sharding,
+                                 std::string db,
+                                 sharding::ShardName to,
+                                 Instant deadline);
 async::Task<Status> move_range(MemberSharding& sharding, bson::Document request, Instant deadline);
 
 /// Creates a collection with this UUID, these options and indexes, or adds what it lacks of them.

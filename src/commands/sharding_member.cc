@@ -17,6 +17,7 @@ MemberSharding::MemberSharding(Member& its_member, Random& random)
       catalog_ids(catalog_random),
       catalog(store, catalog_ids, catalog_random, its_member.process.host),
       data(*its_member.replication, *its_member.catalog, *its_member.engine, its_member.clock),
+      records(its_member.clock, state, store),
       environment{its_member.clock,
                   its_member.workers,
                   registry,
@@ -26,9 +27,12 @@ MemberSharding::MemberSharding(Member& its_member, Random& random)
                   *its_member.replication,
                   *its_member.sessions,
                   *its_member.engine,
-                  its_member.parameters.orphan_cleanup_delay_seconds},
+                  its_member.parameters.orphan_cleanup_delay_seconds,
+                  records},
       source(environment),
       destination(environment),
+      move_source(environment),
+      move_destination(environment),
       balancer(its_member.clock, registry, catalog),
       background_(its_member.control) {}
 
@@ -67,12 +71,25 @@ void MemberSharding::load_identity() {
     [[maybe_unused]] const Status status = state.set_identity(std::move(*identity));
 }
 
+async::Task<async::Semaphore::Permit> MemberSharding::lock_database(std::string db) {
+    async::Semaphore* semaphore = nullptr;
+    {
+        const std::lock_guard lock(database_locks_mutex_);
+        auto& entry = database_locks_[db];
+        if (!entry) entry = std::make_unique<async::Semaphore>(1);
+        semaphore = entry.get();
+    }
+    co_return co_await semaphore->acquire();
+}
+
 void MemberSharding::on_step_up(Term) {
     if (member.process.is_shard_server) state.set_recovering(true);
     background_.spawn(take_over());
 }
 
 void MemberSharding::on_step_down() {
+    destination.on_step_down();
+    move_destination.on_step_down();
     state.forget_all();
 }
 
@@ -93,15 +110,18 @@ async::Task<void> MemberSharding::take_over() {
     } else {
         load_identity();
         state.forget_all();
-        auto inherited = source.inherited();
+        auto ranges = source.inherited();
+        auto databases = move_source.inherited();
         state.set_recovering(false);
-        if (!inherited)
-            log::error(log::Component::sharding,
-                       9000411,
-                       "Inherited migrations cannot be read",
-                       {{"error", inherited.error()}});
-        else
-            co_await source.resolve_inherited(std::move(*inherited));
+        for (const Error* error : {ranges ? nullptr : &ranges.error(),
+                                   databases ? nullptr : &databases.error()})
+            if (error != nullptr)
+                log::error(log::Component::sharding,
+                           9000411,
+                           "Inherited migrations cannot be read",
+                           {{"error", *error}});
+        if (ranges) background_.spawn(source.resolve_inherited(std::move(*ranges)));
+        if (databases) co_await move_source.resolve_inherited(std::move(*databases));
     }
 }
 

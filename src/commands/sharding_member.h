@@ -5,11 +5,15 @@
 // the first command, started and stopped with the member.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 
 #include "commands/node.h"
 #include "sharding/balancer.h"
 #include "sharding/config_catalog.h"
+#include "sharding/database_move.h"
 #include "sharding/document_store.h"
 #include "sharding/migration.h"
 #include "sharding/routing_cache.h"
@@ -32,10 +36,16 @@ struct MemberSharding : replication::RoleObserver {
     /// Of a config server's primary.
     sharding::ConfigCatalog catalog;
     sharding::LocalData data;
+    sharding::PlacementRecords records;
     sharding::MigrationEnvironment environment;
     sharding::MigrationSource source;
     sharding::MigrationDestination destination;
+    sharding::DatabaseMoveSource move_source;
+    sharding::DatabaseMoveDestination move_destination;
     sharding::Balancer balancer;
+    /// A turn to change which collections a database has and where (config primary); held over
+    /// co_await. As many as there are databases.
+    async::Task<async::Semaphore::Permit> lock_database(std::string db);
 
     /// Where this config server's set is, by its present configuration.
     sharding::SetAddress own_set() const;
@@ -59,6 +69,8 @@ private:
     async::Task<void> take_over();
     async::Task<void> delete_ranges();
     async::Task<void> balance();
+    std::mutex database_locks_mutex_;  // Guards database_locks_.
+    std::map<std::string, std::unique_ptr<async::Semaphore>> database_locks_;
     async::Cancellation stopping_;
     async::Notification stop_;  // Notified at shut_down(), and to wake the loops.
     async::TaskGroup background_;

@@ -39,19 +39,6 @@ bson::Document majority() {
     return bson::make("w", "majority");
 }
 
-// Blocks a collection on shards; lets go of it when told to.
-async::Task<Status> begin_change(MemberSharding& sharding,
-                                 std::vector<ShardName> shards,
-                                 std::string ns,
-                                 Instant deadline) {
-    for (const ShardName& shard : shards) {
-        bson::Document command = bson::make("_shardsvrBeginChange", ns, "$db", "admin");
-        auto reply = co_await ask(sharding, shard, std::move(command), deadline);
-        if (!reply) co_return std::move(reply).error();
-    }
-    co_return Status();
-}
-
 async::Task<void> end_change(MemberSharding& sharding,
                              std::vector<ShardName> shards,
                              std::string ns) {
@@ -65,6 +52,32 @@ async::Task<void> end_change(MemberSharding& sharding,
                          "A shard was not told of the end of a change",
                          {{"shard", shard}, {"ns", ns}, {"error", reply.error()}});
     }
+}
+
+// Blocks a collection on shards, on all or on none; lets go of it when told to.
+// `db`: its primary shard checks that it still is that.
+async::Task<Status> begin_change(MemberSharding& sharding,
+                                 std::vector<ShardName> shards,
+                                 std::string ns,
+                                 routing::DatabaseEntry db,
+                                 Instant deadline) {
+    std::vector<ShardName> begun;
+    for (const ShardName& shard : shards) {
+        bson::Builder body;
+        body.append("_shardsvrBeginChange", ns);
+        if (shard == db.primary) db.version.append_to(body, "databaseVersion");
+        body.append("$db", "admin");
+        bson::Document command = std::move(body).finish();
+        auto reply = co_await ask(sharding, shard, std::move(command), deadline);
+        if (reply) {
+            begun.push_back(shard);
+            continue;
+        }
+        // One that did not answer goes on by itself when its lease is over.
+        co_await end_change(sharding, std::move(begun), ns);
+        co_return std::move(reply).error();
+    }
+    co_return Status();
 }
 
 // The host that is primary of the set one of whose members is given.
@@ -346,6 +359,8 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
                         "Hashed shard keys cannot be declared unique. It's possible to ensure "
                         "uniqueness on the hashed field by declaring an additional (non-hashed) "
                         "unique index on the field.");
+    CO_TRY([[maybe_unused]] const auto made, co_await create_database(sharding, ns.db, ""));
+    const auto turn = co_await sharding.lock_database(ns.db);
     CO_TRY(const auto db, co_await create_database(sharding, ns.db, ""));
     CO_TRY(const auto existing, sharding.catalog.collection(arguments.ns));
     if (existing) {
@@ -355,20 +370,22 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
     }
     std::vector<ShardName> primary;
     primary.push_back(db.primary);
-    auto status = co_await begin_change(sharding, primary, arguments.ns, deadline);
+    CO_TRY_OK(co_await begin_change(sharding, primary, arguments.ns, db, deadline));
     std::set<ShardName> told;
     told.insert(db.primary);
-    if (status)
-        status =
-            co_await shard_blocked_collection(sharding, arguments, key, db.primary, told, deadline);
+    auto status =
+        co_await shard_blocked_collection(sharding, arguments, key, db.primary, told, deadline);
     std::vector<ShardName> all(told.begin(), told.end());
     co_await end_change(sharding, all, arguments.ns);
     co_return status;
 }
 
-async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
-                                            std::string ns,
-                                            Instant deadline) {
+namespace {
+
+// With the database's turn.
+async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
+                                               std::string ns,
+                                               Instant deadline) {
     const Namespace name = Namespace::split(ns);
     CO_TRY(const auto db, sharding.catalog.database(name.db));
     if (!db) co_return Status();
@@ -381,8 +398,8 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
     } else {
         shards.push_back(db->primary);
     }
-    auto status = co_await begin_change(sharding, shards, ns, deadline);
-    if (status) status = co_await sharding.catalog.drop_collection(ns);
+    CO_TRY_OK(co_await begin_change(sharding, shards, ns, *db, deadline));
+    auto status = co_await sharding.catalog.drop_collection(ns);
     if (status) {
         for (const ShardName& shard : shards) {
             bson::Document command =
@@ -398,15 +415,25 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
     co_return status;
 }
 
+}  // namespace
+
+async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
+                                            std::string ns,
+                                            Instant deadline) {
+    const auto turn = co_await sharding.lock_database(Namespace::split(ns).db);
+    co_return co_await drop_collection_everywhere(sharding, std::move(ns), deadline);
+}
+
 async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
                                              std::string db,
                                              Instant deadline) {
+    const auto turn = co_await sharding.lock_database(db);
     CO_TRY(const auto entry, sharding.catalog.database(db));
     if (!entry) co_return Status();
     CO_TRY(const auto collections, sharding.catalog.collections());
     for (const routing::CollectionEntry& each : collections) {
         if (Namespace::split(each.ns).db != db) continue;
-        CO_TRY_OK(co_await drop_sharded_collection(sharding, each.ns, deadline));
+        CO_TRY_OK(co_await drop_collection_everywhere(sharding, each.ns, deadline));
     }
     CO_TRY(const auto shards, sharding.catalog.shards());
     for (const sharding::ShardEntry& each : shards) {
@@ -423,6 +450,66 @@ async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
     }
     co_await sharding.catalog.log_change("changelog", "dropDatabase", db, bson::Document());
     co_return Status();
+}
+
+namespace {
+
+// What a donor that lost its primary in the middle answers until the next one has cleaned up.
+bool is_passing(ErrorCode code) {
+    return has_class(code,
+                     error_class::not_primary | error_class::recovering |
+                         error_class::shutting_down) ||
+           code == ErrorCode::host_unreachable || code == ErrorCode::network_timeout ||
+           code == ErrorCode::network_interface_exceeded_time_limit;
+}
+
+}  // namespace
+
+async::Task<Status> move_primary(MemberSharding& sharding,
+                                 std::string db,
+                                 ShardName to,
+                                 Instant deadline) {
+    auto& catalog = sharding.catalog;
+    const auto turn = co_await sharding.lock_database(db);
+    bool was_interrupted = false;
+    for (;;) {
+        CO_TRY(const auto entry, catalog.database(db));
+        if (!entry)
+            co_return Error(ErrorCode::namespace_not_found, "database " + db + " not found");
+        CO_TRY(const sharding::ShardEntry target, catalog.shard(to));
+        if (entry->primary == to) co_return Status();
+        if (target.is_draining)
+            co_return Error(ErrorCode::shard_not_found,
+                            "Shard '" + to + "' is draining: it takes no database");
+        const ShardName from = entry->primary;
+        bson::Document command =
+            bson::make("_shardsvrMovePrimary", db, "toShard", to, "$db", "admin");
+        CallOptions options;
+        options.deadline = deadline;
+        const auto reply =
+            co_await sharding.registry.call_ok(from, std::move(command), std::move(options));
+        if (reply) {
+            co_await catalog.log_change(
+                "changelog", "movePrimary", db, bson::make("from", from, "to", to));
+            co_return Status();
+        }
+        const ErrorCode code = reply.error().code();
+        was_interrupted |= is_passing(code);
+        const bool may_pass =
+            is_passing(code) ||
+            (was_interrupted && code == ErrorCode::conflicting_operation_in_progress);
+        const bool is_primary = sharding.member.replication->is_writable_primary();
+        if (!may_pass || !is_primary || sharding.member.clock.now() >= deadline) {
+            co_await catalog.log_change(
+                "changelog",
+                "movePrimary.error",
+                db,
+                bson::make("from", from, "to", to, "errmsg", reply.error().reason()));
+            co_return reply.error();
+        }
+        async::sleep_until wait(sharding.member.clock, sharding.member.clock.now() + 100ms);
+        co_await wait;
+    }
 }
 
 async::Task<Status> move_range(MemberSharding& sharding, bson::Document request, Instant deadline) {

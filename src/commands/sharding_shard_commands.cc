@@ -35,27 +35,52 @@ async::Task<Status> set_identity(Member& member, Invocation& invocation) {
     co_return co_await sharding->store.put(ns, identity.to_document());
 }
 
+// While a database is leaving, what is here of it is not what it seems.
+Status check_not_moving(MemberSharding& sharding, const std::string& ns) {
+    if (!sharding.move_source.is_moving(Namespace::split(ns).db)) return {};
+    return Error(ErrorCode::conflicting_operation_in_progress,
+                 "movePrimary of the database of " + ns + " is in progress");
+}
+
+// Whether this is still the primary shard that the config servers meant.
+async::Task<Status> check_primary_shard(MemberSharding& sharding,
+                                        const Request& request,
+                                        std::string ns,
+                                        Instant deadline) {
+    CO_TRY(const auto expected,
+           routing::DatabaseVersion::parse(request.database_version.as_object_value()));
+    CO_TRY_OK(co_await sharding.state.refresh(ns, deadline));
+    const auto entry = sharding.state.known_database(Namespace::split(ns).db);
+    if (entry && entry->version == expected) co_return Status();
+    routing::StaleDatabaseInfo info;
+    info.db = Namespace::split(ns).db;
+    info.received = expected;
+    if (entry) info.wanted = entry->version;
+    co_return info.to_error("version mismatch for database " + info.db);
+}
+
 // Blocks a collection until _shardsvrEndChange, or until the lease is over.
 async::Task<Status> begin_change(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(const std::string ns, name_of(invocation.request));
-    if (sharding->state.is_in_critical_section(ns))
-        co_return Error(ErrorCode::conflicting_operation_in_progress,
-                        "another change of the placement of " + ns + " is in progress");
+    CO_TRY_OK(check_not_moving(*sharding, ns));
     const Instant now = member.clock.now();
-    sharding->state.enter_critical_section(
-        ns, sharding::ShardingState::Section::reads_too, now + sharding::limits::change_lease);
-    const auto drained =
-        co_await sharding->state.drain_writes(ns, now + sharding::limits::change_lease / 2);
-    if (!drained) sharding->state.leave_critical_section(ns);
-    co_return drained;
+    const Instant half = now + sharding::limits::change_lease / 2;
+    CO_TRY_OK(sharding->state.begin_change(ns,
+                                           sharding::ShardingState::Section::reads_too,
+                                           now + sharding::limits::change_lease));
+    auto status = co_await sharding->state.drain_writes(ns, half);
+    if (status && !invocation.request.database_version.is_empty())
+        status = co_await check_primary_shard(*sharding, invocation.request, ns, half);
+    if (!status) sharding->state.end_change(ns);
+    co_return status;
 }
 
 async::Task<Status> end_change(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(const std::string ns, name_of(invocation.request));
     sharding->state.forget(ns);
-    sharding->state.leave_critical_section(ns);
+    sharding->state.end_change(ns);
     co_return Status();
 }
 
@@ -102,9 +127,9 @@ Status describe(Member& member, Invocation& invocation) {
 
 // {_shardsvrEnsureCollection: ns, description: {uuid, options, indexes}}: makes it so here.
 Status ensure_like(Member& member, Invocation& invocation) {
-    TRY([[maybe_unused]] MemberSharding* const sharding,
-        require_shard(member, invocation.request.name));
+    TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
     TRY(const std::string text, name_of(invocation.request));
+    TRY_OK(check_not_moving(*sharding, text));
     TRY(const bson::View description,
         required_object(invocation.request.body, "description", invocation.request.name));
     TRY(const OpTime at, ensure_collection_like(member, Namespace::split(text), description));

@@ -46,7 +46,9 @@ std::vector<const Command*> make_table() {
     add(table, replication_commands);
     add(table, session_commands);
     add(table, sharding_admin_commands);
+    add(table, sharding_chunk_commands);
     add(table, sharding_config_commands);
+    add(table, sharding_move_commands);
     add(table, sharding_shard_commands);
     std::sort(table.begin(), table.end(),
               [](const Command* one, const Command* two) { return one->name < two->name; });

@@ -333,15 +333,57 @@ async::Task<Status> ConfigCatalog::drop_database(std::string db) {
     co_return co_await store_.apply(std::move(writes));
 }
 
-async::Task<Result<routing::DatabaseEntry>> ConfigCatalog::set_primary(std::string db,
-                                                                       ShardName to) {
+namespace {
+
+// Whether the database is where the move takes it, by that move or a later one that found it there.
+bool has_moved(const routing::DatabaseEntry& entry, const DatabaseCommit& move) {
+    return entry.primary == move.to && entry.version.uuid == move.expected.uuid &&
+           entry.version.timestamp == move.expected.timestamp &&
+           entry.version.last_mod > move.expected.last_mod;
+}
+
+}  // namespace
+
+async::Task<Status> ConfigCatalog::commit_move_primary(DatabaseCommit move) {
     const auto permit = co_await changes_.acquire();
-    CO_TRY(auto entry, database(db));
-    if (!entry) co_return Error(ErrorCode::namespace_not_found, "database " + db + " not found");
-    entry->primary = to;
+    CO_TRY(auto entry, database(move.db));
+    if (!entry)
+        co_return Error(ErrorCode::namespace_not_found, "database " + move.db + " not found");
+    if (has_moved(*entry, move)) co_return co_await confirm();
+    if (entry->version != move.expected || entry->primary != move.from) {
+        routing::StaleDatabaseInfo info;
+        info.db = move.db;
+        info.received = move.expected;
+        info.wanted = entry->version;
+        co_return info.to_error("database " + move.db + " has changed since the move began");
+    }
+    CO_TRY(const ShardEntry to, shard(move.to));
+    if (to.is_draining)
+        co_return Error(ErrorCode::shard_not_found, "Shard '" + move.to + "' is draining");
+    entry->primary = move.to;
+    ++entry->version.last_mod;
+    co_return co_await store_.put(config_ns("databases"), entry->to_document());
+}
+
+async::Task<Result<bool>> ConfigCatalog::resolve_move_primary(DatabaseCommit move) {
+    const auto permit = co_await changes_.acquire();
+    CO_TRY(auto entry, database(move.db));
+    if (!entry) {
+        CO_TRY_OK(co_await confirm());
+        co_return false;
+    }
+    if (has_moved(*entry, move)) {
+        CO_TRY_OK(co_await confirm());
+        co_return true;
+    }
+    if (entry->version != move.expected) {
+        CO_TRY_OK(co_await confirm());
+        co_return false;
+    }
+    // A commit that is still on its way finds another version than it expects.
     ++entry->version.last_mod;
     CO_TRY_OK(co_await store_.put(config_ns("databases"), entry->to_document()));
-    co_return *entry;
+    co_return false;
 }
 
 async::Task<Status> ConfigCatalog::create_collection(routing::CollectionEntry entry,
@@ -415,13 +457,60 @@ async::Task<Status> ConfigCatalog::merge(std::string ns, routing::Range range) {
     co_return co_await apply_changes(*map, std::move(changes));
 }
 
+async::Task<Status> ConfigCatalog::merge_all_on_shard(std::string ns,
+                                                      ShardName name,
+                                                      std::size_t limit) {
+    const auto permit = co_await changes_.acquire();
+    CO_TRY([[maybe_unused]] const ShardEntry entry, shard(name));
+    CO_TRY(const auto map, chunks(ns));
+    CO_TRY(const routing::Zones ranges, zones(map->collection()));
+    std::vector<routing::Key> boundaries;
+    for (const routing::ZoneRange& each : ranges.ranges()) {
+        boundaries.push_back(each.min_key);
+        boundaries.push_back(each.max_key);
+    }
+    std::sort(boundaries.begin(), boundaries.end());
+    const auto window =
+        std::chrono::duration_cast<std::chrono::seconds>(limits::history_window).count();
+    const Timestamp at = now();
+    const Timestamp settled{at.seconds - static_cast<std::uint32_t>(window), 0};
+    CO_TRY(auto changes, routing::merge_all_on_shard(*map, name, settled, limit, boundaries));
+    if (changes.is_empty()) co_return Status();
+    co_return co_await apply_changes(*map, std::move(changes));
+}
+
+async::Task<Status> ConfigCatalog::clear_jumbo(std::string ns, routing::Range range) {
+    const auto permit = co_await changes_.acquire();
+    CO_TRY(const auto map, chunks(ns));
+    const routing::Chunk* const chunk = map->chunk_with(range);
+    if (chunk == nullptr)
+        co_return Error(ErrorCode::bad_value,
+                        "no chunk of " + ns + " has the bounds " + routing::to_string(range));
+    if (!chunk->is_jumbo) co_return Status();
+    routing::ChunkChanges changes;
+    changes.placement = map->version().placement;
+    ++changes.placement.minor;
+    routing::Chunk cleared = *chunk;
+    cleared.is_jumbo = false;
+    cleared.placement = changes.placement;
+    changes.put.push_back(std::move(cleared));
+    co_return co_await apply_changes(*map, std::move(changes));
+}
+
+// What was read here is acted upon only when a majority has it: this primary may be about to lose
+// what it has written last.
+async::Task<Status> ConfigCatalog::confirm() {
+    const Instant until = store_.majority_deadline();
+    co_return co_await store_.await_majority(store_.last_applied(), until);
+}
+
 async::Task<Status> ConfigCatalog::commit_move(MoveCommit move) {
     const auto permit = co_await changes_.acquire();
     CO_TRY(const auto map, chunks(move.ns));
     if (!(map->collection().generation == move.generation))
         co_return Error(ErrorCode::stale_epoch,
                         "Collection " + move.ns + " was dropped and made again during the move");
-    if (map->owns_range(move.to, move.range)) co_return Status();
+    if (map->owns_range(move.to, move.range)) co_return co_await confirm();
     CO_TRY(const routing::Key key, map->key().encode_bound(move.range.min));
     const routing::Chunk& chunk = map->chunk_of(key);
     if (chunk.placement != move.expected)
@@ -442,14 +531,19 @@ async::Task<Status> ConfigCatalog::commit_move(MoveCommit move) {
 async::Task<Result<bool>> ConfigCatalog::resolve_move(MoveCommit move) {
     const auto permit = co_await changes_.acquire();
     auto loaded = chunks(move.ns);
-    if (!loaded && loaded.error().code() == ErrorCode::namespace_not_sharded) co_return false;
-    if (!loaded) co_return std::move(loaded).error();
+    if (!loaded && loaded.error().code() != ErrorCode::namespace_not_sharded)
+        co_return std::move(loaded).error();
+    if (!loaded || !((*loaded)->collection().generation == move.generation)) {
+        CO_TRY_OK(co_await confirm());
+        co_return false;
+    }
     const routing::ChunkMap& map = **loaded;
-    if (!(map.collection().generation == move.generation)) co_return false;
     CO_TRY(const routing::Key key, map.key().encode_bound(move.range.min));
     const routing::Chunk& chunk = map.chunk_of(key);
-    if (chunk.shard != move.from) co_return true;
-    if (chunk.placement != move.expected) co_return false;
+    if (chunk.shard != move.from || chunk.placement != move.expected) {
+        CO_TRY_OK(co_await confirm());
+        co_return chunk.shard != move.from;
+    }
     // Raise the version: a commit that is still on its way finds another than it expects.
     routing::ChunkChanges changes;
     changes.placement = map.version().placement;

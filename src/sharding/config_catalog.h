@@ -40,6 +40,14 @@ struct MoveCommit {
     routing::Placement expected;
 };
 
+/// A movePrimary that is about to be committed.
+struct DatabaseCommit {
+    std::string db;
+    ShardName from;
+    ShardName to;
+    routing::DatabaseVersion expected;
+};
+
 class ConfigCatalog {
 public:
     ConfigCatalog(DocumentStore& store, bson::ObjectIdSource& ids, Random& random, HostAndPort host)
@@ -76,7 +84,11 @@ public:
     /// Idempotent. DatabaseDifferCase (13297).
     async::Task<Result<routing::DatabaseEntry>> create_database(std::string db, ShardName primary);
     async::Task<Status> drop_database(std::string db);
-    async::Task<Result<routing::DatabaseEntry>> set_primary(std::string db, ShardName to);
+    /// Gives a database to another primary shard. Idempotent; StaleDbVersion (249) when its version
+    /// is another than the donor knew.
+    async::Task<Status> commit_move_primary(DatabaseCommit move);
+    /// Whether that has been committed; if not, it never will be.
+    async::Task<Result<bool>> resolve_move_primary(DatabaseCommit move);
     async::Task<Status> create_collection(routing::CollectionEntry entry,
                                           std::vector<routing::Chunk> chunks);
     async::Task<Status> drop_collection(std::string ns);
@@ -88,6 +100,11 @@ public:
                               routing::Range range,
                               std::vector<bson::Document> points);
     async::Task<Status> merge(std::string ns, routing::Range range);
+    /// Every run of neighbours of a shard that has been there for limits::history_window, between
+    /// zone bounds; at most `limit` runs.
+    async::Task<Status> merge_all_on_shard(std::string ns, ShardName shard, std::size_t limit);
+    /// Of the chunk with exactly these bounds; BadValue when there is none.
+    async::Task<Status> clear_jumbo(std::string ns, routing::Range range);
     /// Idempotent: a move that has happened already is a success.
     async::Task<Status> commit_move(MoveCommit move);
     /// Whether the move has been committed; if not, it never will be.
@@ -104,6 +121,7 @@ public:
     bson::Uuid new_uuid();
 
 private:
+    async::Task<Status> confirm();
     async::Task<Status> apply_changes(const routing::ChunkMap& map, routing::ChunkChanges changes);
     Timestamp now();
 

@@ -96,6 +96,10 @@ Result<OpTime> DocumentStore::write(const std::vector<DocumentWrite>& writes) {
     return unit.commit();
 }
 
+Instant DocumentStore::majority_deadline() const {
+    return clock_.now() + limits::majority_wait;
+}
+
 async::Task<Status> DocumentStore::await_majority(OpTime at, Instant deadline) {
     replication::WriteConcern majority;
     co_return co_await replication_.await_write_concern(

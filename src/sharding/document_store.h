@@ -48,6 +48,9 @@ public:
     Status ensure_collection(const Namespace& ns);
     async::Task<Status> await_majority(OpTime at, Instant deadline);
 
+    /// When a wait for a majority that begins now is given up.
+    Instant majority_deadline() const;
+    OpTime last_applied() const { return replication_.last_applied(); }
     Timestamp cluster_time() const { return replication_.logical_clock().now(); }
     WallTime wall_time() const { return clock_.wall_now(); }
 

@@ -24,11 +24,24 @@ inline constexpr Duration critical_section = std::chrono::seconds(30);
 inline constexpr Duration migration_poll_min = std::chrono::milliseconds(1);
 inline constexpr Duration migration_poll_max = std::chrono::seconds(1);
 
+/// Documents of a collection that is copied whole which are written in one unit, and asked for at
+/// once.
+inline constexpr std::size_t copy_unit = 128;
+inline constexpr std::int64_t copy_batch = 2000;
+/// How long movePrimary may block the writes of a database, and how long it waits for reads that
+/// began before to end until it drops what it has moved.
+inline constexpr Duration database_copy = std::chrono::hours(6);
+inline constexpr Duration reads_of_moved_database = std::chrono::seconds(10);
+
 /// Documents a range deletion removes before it lets others run.
 inline constexpr std::size_t range_deletion_batch = 128;
 inline constexpr Duration range_deletion_pause = std::chrono::milliseconds(20);
 /// Orphans stay so long for readers on secondaries (orphanCleanupDelaySecs).
 inline constexpr Duration orphan_cleanup_delay = std::chrono::minutes(15);
+
+/// Chunks that came later keep their history: a read at an earlier time may ask for it
+/// (minSnapshotHistoryWindowInSeconds, transactionLifetimeLimitSeconds: the longer one).
+inline constexpr Duration history_window = std::chrono::seconds(300);
 
 /// Pause between balancer rounds, when nothing moved and when something did.
 inline constexpr Duration balancer_idle = std::chrono::seconds(10);

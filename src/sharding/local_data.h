@@ -53,8 +53,22 @@ public:
                          const KeySpan& span,
                          const std::vector<bson::Document>& put,
                          const std::vector<bson::Document>& removed);
+    /// Inserts documents of a collection that is being copied whole, marked fromMigrate.
+    Result<OpTime> insert(const Namespace& ns, const std::vector<bson::Document>& documents);
+    /// Drops the collection if it has this UUID; null when there is none such.
+    Result<OpTime> drop(const Namespace& ns, const bson::Uuid& uuid);
+    /// The UUID of a collection here.
+    std::optional<bson::Uuid> uuid_of(const Namespace& ns) const;
+    /// The collections of a database, without those each shard has for itself.
+    std::vector<std::pair<Namespace, bson::Uuid>> collections(const std::string& db) const;
+    Status reload_views(const std::string& db) { return catalog_.reload_views(db); }
+    catalog::Catalog& catalog() const { return catalog_; }
 
 private:
+    Result<OpTime> insert_batch(const Namespace& ns,
+                                const std::vector<bson::Document>& documents,
+                                std::size_t first,
+                                std::size_t count);
     Result<OpTime> apply_one(const Namespace& ns,
                              const KeySpan& span,
                              bson::View document,

@@ -27,6 +27,7 @@
 #include "replication/session_catalog.h"
 #include "sharding/document_store.h"
 #include "sharding/local_data.h"
+#include "sharding/placement_records.h"
 #include "sharding/sharding_state.h"
 
 namespace tessera::sharding {
@@ -54,6 +55,7 @@ struct MigrationEnvironment {
     replication::SessionCatalog& sessions;
     storage::Engine& engine;
     const std::atomic<std::int64_t>& orphan_delay_seconds;
+    PlacementRecords& records;
 };
 
 /// One migration's identity, as both sides store it.
@@ -102,9 +104,7 @@ private:
     async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
     async::Task<Status> block_and_commit(std::shared_ptr<Active> active);
     async::Task<Result<bool>> resolve(MigrationDocument migration);
-    async::Task<Status> finish(MigrationDocument migration,
-                               bool is_committed,
-                               std::int64_t orphans);
+    async::Task<Status> finish(MigrationDocument migration, bool is_committed);
     async::Task<Status> await_deletion(MigrationDocument migration, Instant deadline);
     void forget_active();
 
@@ -130,6 +130,8 @@ public:
     void abort(const bson::Uuid& id);
     /// The donor knows the outcome: keeps or gives up what was received.
     async::Task<Status> release(MigrationDocument migration, bool is_committed);
+    /// What is being received is given up.
+    void on_step_down();
 
 private:
     struct Active;

@@ -168,20 +168,10 @@ async::Task<Status> MigrationDestination::take_sessions(std::shared_ptr<Active> 
         bson::Document ask = bson::make("_getNextSessionMods", migration.id, "$db", "admin");
         CO_TRY(const auto batch,
                co_await environment_.registry.call_ok(migration.from, std::move(ask), options));
-        std::vector<bson::Document> entries = documents_in(batch["oplog"]);
-        if (entries.empty()) co_return Status();
-        async::resume_on hop(environment_.workers);
-        co_await hop;
-        for (bson::Document& each : entries) {
-            CO_TRY(const OpTime at,
-                   co_await remember_entry(environment_.replication,
-                                           environment_.sessions,
-                                           environment_.engine,
-                                           environment_.clock,
-                                           std::move(each)));
-            const std::lock_guard lock(running->mutex);
-            if (running->last < at) running->last = at;
-        }
+        CO_TRY(const auto taken, co_await remember_batch(environment_, batch["oplog"]));
+        if (taken.entries == 0) co_return Status();
+        const std::lock_guard lock(running->mutex);
+        if (running->last < taken.last) running->last = taken.last;
     }
 }
 
@@ -241,6 +231,7 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
     }
     const Instant until = environment_.clock.now() + limits::majority_wait;
     if (!at.is_null()) CO_TRY_OK(co_await environment_.store.await_majority(at, until));
+    if (is_aborted()) co_return aborted;
     co_return Status();
 }
 
@@ -295,6 +286,15 @@ void MigrationDestination::abort(const bson::Uuid& id) {
     running->changed.notify();
 }
 
+void MigrationDestination::on_step_down() {
+    std::shared_ptr<Active> running;
+    {
+        const std::lock_guard lock(mutex_);
+        running = active_;
+    }
+    if (running) abort(running->migration.id);
+}
+
 async::Task<Status> MigrationDestination::release(MigrationDocument migration, bool is_committed) {
     if (!is_committed) {
         abort(migration.id);
@@ -322,45 +322,6 @@ async::Task<Status> MigrationDestination::release(MigrationDocument migration, b
     // The next request with the new version asks anyway; so it finds the answer here.
     environment_.state.forget(migration.ns);
     co_return Status();
-}
-
-async::Task<Result<int>> delete_ranges(const MigrationEnvironment& environment) {
-    int ranges = 0;
-    if (!environment.replication.check_writable(deletions)) co_return ranges;
-    CO_TRY(const auto tasks, environment.store.find(deletions, {}));
-    const WallTime now = environment.clock.wall_now();
-    for (const bson::Document& task : tasks) {
-        const bson::Value when = task["whenToClean"];
-        if (when.type() != bson::Type::date || when.as_date() > now) continue;
-        const std::string ns(task["nss"].as_string());
-        const bson::View bounds = task["range"].as_view();
-        const routing::Range range{bson::Document(bounds["min"].as_view()),
-                                   bson::Document(bounds["max"].as_view())};
-        if (environment.state.is_range_in_use(ns, range)) continue;
-        CO_TRY(auto key, routing::ShardKeyPattern::parse(task["keyPattern"].as_view()));
-        CO_TRY(const auto span, KeySpan::make(std::move(key), range));
-        async::resume_on hop(environment.workers);
-        co_await hop;
-        CO_TRY(const auto located, environment.data.list(Namespace::split(ns), span));
-        std::vector<bson::Document> batch;
-        for (std::size_t i = 0; i < located.size(); ++i) {
-            batch.push_back(located[i].id);
-            if (batch.size() < limits::range_deletion_batch && i + 1 < located.size()) continue;
-            CO_TRY([[maybe_unused]] const OpTime at,
-                   environment.data.apply(Namespace::split(ns), span, {}, batch));
-            batch.clear();
-            async::sleep_until pause(environment.clock,
-                                     environment.clock.now() + limits::range_deletion_pause);
-            co_await pause;
-        }
-        CO_TRY_OK(co_await environment.store.remove(deletions, bson::make("_id", task["_id"])));
-        ++ranges;
-        log::info(log::Component::sharding,
-                  9000441,
-                  "Deleted what a migration left behind",
-                  {{"ns", ns}, {"documents", located.size()}});
-    }
-    co_return ranges;
 }
 
 }  // namespace tessera::sharding

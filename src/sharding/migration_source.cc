@@ -215,11 +215,13 @@ Result<bson::Document> MigrationSource::next_changes(const bson::Uuid& id) {
 Result<bson::Document> MigrationSource::next_session_changes(const bson::Uuid& id) {
     const auto running = active(id);
     if (!running) return Error(ErrorCode::no_such_key, "no such migration runs here");
-    const Namespace ns = Namespace::split(running->migration.ns);
     const std::lock_guard lock(running->mutex);
+    const SessionHistory::Covers covers = [&](std::string_view ns) {
+        return ns == running->migration.ns;
+    };
     TRY(const auto entries,
         running->sessions.next(
-            environment_.store, environment_.sessions, ns, limits::migration_batch_bytes));
+            environment_.store, environment_.sessions, covers, limits::migration_batch_bytes));
     bson::Builder reply;
     auto oplog = reply.array("oplog");
     for (const bson::Document& each : entries)
@@ -351,6 +353,9 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     CO_TRY([[maybe_unused]] const auto taken,
            co_await environment_.registry.call_ok(migration.to, std::move(commit), options));
     state.enter_critical_section(migration.ns, Section::reads_too, async::no_deadline);
+    // Secondaries ask from here on: they must not serve by the old placement what the recipient
+    // will change by the new one.
+    CO_TRY_OK(co_await environment_.records.mark_collection(migration.ns));
     bson::Document decide = bson::make("_configsvrCommitChunkMigration",
                                        migration.ns,
                                        "min",
@@ -412,10 +417,15 @@ async::Task<Result<bool>> MigrationSource::resolve(MigrationDocument migration) 
 }
 
 // Both sides forget the migration; until the recipient has answered, the document stays.
-async::Task<Status> MigrationSource::finish(MigrationDocument migration,
-                                            bool is_committed,
-                                            std::int64_t orphans) {
+async::Task<Status> MigrationSource::finish(MigrationDocument migration, bool is_committed) {
     if (is_committed) {
+        // Nobody writes them any more: the number stays true until they are deleted.
+        async::resume_on hop(environment_.workers);
+        co_await hop;
+        CO_TRY(auto key, routing::ShardKeyPattern::parse(migration.key));
+        CO_TRY(const KeySpan span, KeySpan::make(std::move(key), migration.range));
+        CO_TRY(const auto left, environment_.data.list(Namespace::split(migration.ns), span));
+        const auto orphans = static_cast<std::int64_t>(left.size());
         WallTime when = environment_.clock.wall_now();
         when.milliseconds += environment_.orphan_delay_seconds.load() * 1000;
         CO_TRY_OK(
@@ -473,18 +483,15 @@ async::Task<Status> MigrationSource::move_range(MoveRangeRequest request,
         is_resolved = outcome.has_value();
         is_committed = outcome && *outcome;
     }
-    std::int64_t orphans = 0;
-    {
-        const std::lock_guard lock(running->mutex);
-        orphans = static_cast<std::int64_t>(running->to_clone.size());
-    }
     forget_active();
     if (!is_resolved) co_return status;  // Not primary any more: the next one resolves it.
     const Instant patience = environment_.clock.now() + limits::config_read;
-    const auto refreshed = co_await environment_.state.refresh(migration.ns, patience);
+    auto refreshed = co_await environment_.state.refresh(migration.ns, patience);
+    if (refreshed && was_blocked)
+        refreshed = co_await environment_.records.save(migration.ns);
     if (!refreshed) environment_.state.forget(migration.ns);
     if (was_blocked) environment_.state.leave_critical_section(migration.ns);
-    const auto finished = co_await finish(migration, is_committed, orphans);
+    const auto finished = co_await finish(migration, is_committed);
     if (!finished)
         log::warning(log::Component::sharding,
                      9000430,
@@ -518,9 +525,12 @@ async::Task<void> MigrationSource::resolve_inherited(std::vector<MigrationDocume
     for (const MigrationDocument& each : migrations) {
         const auto outcome = co_await resolve(each);
         if (!outcome) co_return;  // Not primary any more.
-        environment_.state.forget(each.ns);
+        const Instant patience = environment_.clock.now() + limits::config_read;
+        auto refreshed = co_await environment_.state.refresh(each.ns, patience);
+        if (refreshed) refreshed = co_await environment_.records.save(each.ns);
+        if (!refreshed) environment_.state.forget(each.ns);
         environment_.state.leave_critical_section(each.ns);
-        const auto status = co_await finish(each, *outcome, 0);
+        const auto status = co_await finish(each, *outcome);
         if (!status) co_return;
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/session_history.h"
 
+#include "bson/builder.h"
 #include "replication/write_unit.h"
 #include "sharding/limits.h"
+#include "sharding/migration.h"
 
 namespace tessera::sharding {
 namespace {
@@ -15,8 +17,9 @@ bson::View original_of(const replication::ParsedEntry& entry) {
 
 }  // namespace
 
-Status SessionHistory::collect(const replication::SessionCatalog& sessions,
-                               const Namespace& ns,
+Status SessionHistory::collect(const DocumentStore& store,
+                               const replication::SessionCatalog& sessions,
+                               const Covers& covers,
                                OpTime last,
                                std::int64_t txn_number) {
     for (int links = 0; !last.is_null() && links < limits::session_links; ++links) {
@@ -25,7 +28,18 @@ Status SessionHistory::collect(const replication::SessionCatalog& sessions,
         TRY(const auto entry, replication::ParsedEntry::parse(*bytes));
         if (!entry.session || entry.session->txn_number != txn_number) return {};
         const bson::Value of = original_of(entry)["ns"];
-        if (of.is_string() && of.as_string() == ns.to_string()) waiting_.push_back(*bytes);
+        if (of.is_string() && covers(of.as_string())) {
+            bson::Builder item;
+            item.append("entry", *bytes);
+            if (original_of(entry).has("needsRetryImage")) {
+                const bson::Document id = entry.session->id.to_bson();
+                TRY(const auto image,
+                    store.find_one(replication::images_ns, bson::make("_id", id)));
+                if (image && (*image)["ts"].as_timestamp() == last.timestamp)
+                    item.append("image", *image);
+            }
+            waiting_.push_back(std::move(item).finish());
+        }
         last = entry.session->previous;
     }
     return {};
@@ -34,7 +48,7 @@ Status SessionHistory::collect(const replication::SessionCatalog& sessions,
 Result<std::vector<bson::Document>> SessionHistory::next(
     const DocumentStore& store,
     const replication::SessionCatalog& sessions,
-    const Namespace& ns,
+    const Covers& covers,
     std::size_t bytes_max) {
     if (waiting_.empty()) {
         TRY(const auto records, store.find(replication::transactions_ns, {}));
@@ -45,7 +59,7 @@ Result<std::vector<bson::Document>> SessionHistory::next(
             OpTime& seen = seen_[std::string(id.as_view().bytes())];
             if (seen == last) continue;
             seen = last;
-            TRY_OK(collect(sessions, ns, last, each["txnNum"].to_int64()));
+            TRY_OK(collect(store, sessions, covers, last, each["txnNum"].to_int64()));
         }
     }
     std::vector<bson::Document> result;
@@ -58,15 +72,35 @@ Result<std::vector<bson::Document>> SessionHistory::next(
     return result;
 }
 
-async::Task<Result<OpTime>> remember_entry(replication::Replication& replication,
-                                           replication::SessionCatalog& sessions,
-                                           storage::Engine& engine,
-                                           async::Clock& clock,
-                                           bson::Document bytes) {
-    CO_TRY(const auto entry, replication::ParsedEntry::parse(bytes));
+namespace {
+
+Result<OpTime> remember_one(const MigrationEnvironment& environment,
+                            replication::Session& session,
+                            replication::StatementId statement,
+                            bson::View original) {
+    for (;;) {
+        replication::WriteOrigin origin;
+        origin.session = &session;
+        origin.from_migrate = true;
+        TRY(auto unit,
+            replication::WriteUnit::begin(
+                environment.replication, environment.engine, environment.clock, origin));
+        TRY_OK(unit.remember_foreign(statement, original));
+        const auto at = unit.commit();
+        if (at || at.error().code() != ErrorCode::write_conflict) return at;
+    }
+}
+
+// {entry, image?}. The image goes under the position of the statement here, by which a retry looks
+// for it; a fail-over in between leaves a retry without an answer, never with a wrong one.
+async::Task<Result<OpTime>> remember_entry(const MigrationEnvironment& environment,
+                                           bson::Document item) {
+    if (!item["entry"].is_object()) co_return OpTime();
+    CO_TRY(const auto entry, replication::ParsedEntry::parse(item["entry"].as_view()));
     if (!entry.session) co_return OpTime();
+    replication::SessionCatalog& sessions = environment.sessions;
     CO_TRY_OK(sessions.ensure_collections());
-    const Instant until = clock.now() + limits::session_wait;
+    const Instant until = environment.clock.now() + limits::session_wait;
     auto lease = co_await sessions.check_out(
         entry.session->id, entry.session->txn_number, until, async::Cancellation::none());
     if (!lease && lease.error().code() == ErrorCode::transaction_too_old) co_return OpTime();
@@ -74,20 +108,41 @@ async::Task<Result<OpTime>> remember_entry(replication::Replication& replication
     OpTime last;
     for (const replication::StatementId statement : entry.session->statements) {
         if ((*lease)->executed(statement)) continue;
-        for (;;) {
-            replication::WriteOrigin origin;
-            origin.session = lease->get();
-            origin.from_migrate = true;
-            CO_TRY(auto unit, replication::WriteUnit::begin(replication, engine, clock, origin));
-            CO_TRY_OK(unit.remember_foreign(statement, original_of(entry)));
-            const auto at = unit.commit();
-            if (!at && at.error().code() == ErrorCode::write_conflict) continue;
-            if (!at) co_return at.error();
-            last = *at;
-            break;
-        }
+        CO_TRY(last,
+               remember_one(environment, *lease->get(), statement, original_of(entry)));
     }
+    const bson::Value image = item["image"];
+    if (last.is_null() || !image.is_object()) co_return last;
+    bson::Builder moved;
+    for (const bson::Element& each : image.as_view())
+        if (each.name != "ts") moved.append(each);
+    moved.append("ts", last.timestamp);
+    DocumentWrite write;
+    write.ns = replication::images_ns;
+    write.document = std::move(moved).finish();
+    std::vector<DocumentWrite> writes;
+    writes.push_back(std::move(write));
+    CO_TRY_OK(co_await environment.store.apply(std::move(writes)));
     co_return last;
+}
+
+}  // namespace
+
+async::Task<Result<RememberedBatch>> remember_batch(const MigrationEnvironment& environment,
+                                                    bson::Value entries) {
+    RememberedBatch result;
+    if (!entries.is_array()) co_return result;
+    std::vector<bson::Document> items;
+    for (const bson::Element& each : entries.as_view())
+        if (each.value.is_object()) items.emplace_back(each.value.as_view());
+    for (bson::Document& each : items) {
+        async::resume_on hop(environment.workers);
+        co_await hop;
+        CO_TRY(const OpTime at, co_await remember_entry(environment, std::move(each)));
+        ++result.entries;
+        if (result.last < at) result.last = at;
+    }
+    co_return result;
 }
 
 }  // namespace tessera::sharding

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,20 +14,26 @@
 #include "sharding/document_store.h"
 
 namespace tessera::sharding {
+struct MigrationEnvironment;
+}
 
-/// The donor's side: entries of the newest retryable write of each session, those on one
-/// collection.
+namespace tessera::sharding {
+
+/// The donor's side: entries of the newest retryable write of each session, those on some
+/// collections, each {entry, image?}: the image is what a retried findAndModify answers.
 class SessionHistory {
 public:
+    using Covers = std::function<bool(std::string_view ns)>;
     /// What has come since the last call, at most `bytes_max`; nothing: there is no more now.
     Result<std::vector<bson::Document>> next(const DocumentStore& store,
                                              const replication::SessionCatalog& sessions,
-                                             const Namespace& ns,
+                                             const Covers& covers,
                                              std::size_t bytes_max);
 
 private:
-    Status collect(const replication::SessionCatalog& sessions,
-                   const Namespace& ns,
+    Status collect(const DocumentStore& store,
+                   const replication::SessionCatalog& sessions,
+                   const Covers& covers,
                    OpTime last,
                    std::int64_t txn_number);
 
@@ -34,12 +41,13 @@ private:
     std::deque<bson::Document> waiting_;
 };
 
-/// The recipient's side: remembers an entry's statements as executed. A session that has gone on to
-/// a newer number has no use for it. Returns the position; null when there was nothing to do.
-async::Task<Result<OpTime>> remember_entry(replication::Replication& replication,
-                                           replication::SessionCatalog& sessions,
-                                           storage::Engine& engine,
-                                           async::Clock& clock,
-                                           bson::Document entry);
+/// The recipient's side of one answer ("oplog"): remembers the statements as executed, with their
+/// images. A session that has gone on to a newer number has no use for them.
+struct RememberedBatch {
+    std::size_t entries = 0;
+    OpTime last;  // Null: there was nothing to do.
+};
+async::Task<Result<RememberedBatch>> remember_batch(const MigrationEnvironment& environment,
+                                                    bson::Value entries);
 
 }  // namespace tessera::sharding

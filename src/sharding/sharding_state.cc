@@ -15,6 +15,20 @@ std::string database_of(const std::string& ns) {
 
 }  // namespace
 
+bool is_sender_behind(const Error& error) {
+    const auto details = error.details();
+    if (details.empty()) return false;
+    const bson::View fields(details.data());
+    if (error.code() == ErrorCode::stale_config) {
+        const auto info = routing::StaleConfigInfo::parse(fields);
+        return info && info->wanted &&
+               info->received.version().is_older_than(info->wanted->version());
+    }
+    if (error.code() != ErrorCode::stale_db_version) return false;
+    const auto info = routing::StaleDatabaseInfo::parse(fields);
+    return info && info->wanted && info->received.is_older_than(*info->wanted);
+}
+
 Result<ShardIdentity> ShardIdentity::parse(bson::View document) {
     ShardIdentity result;
     const bson::Value name = document["shardName"];
@@ -62,7 +76,34 @@ std::optional<ShardIdentity> ShardingState::identity() const {
 bool ShardingState::is_blocked(const Collection& collection, Access access) const {
     if (collection.section == Section::none || clock_.now() >= collection.section_until)
         return false;
-    return access == Access::write || collection.section == Section::reads_too;
+    return blocks(collection.section, access);
+}
+
+bool ShardingState::blocks(Section section, Access access) {
+    if (access == Access::read) return section == Section::reads_too;
+    return section == Section::writes || section == Section::reads_too;
+}
+
+bool ShardingState::is_database_blocked(const std::string& ns, Access access) const {
+    if (database_sections_.empty()) return false;
+    const auto at = database_sections_.find(database_of(ns));
+    return at != database_sections_.end() && blocks(at->second, access);
+}
+
+// Without versions reads see what there is, and writes of clients wait: a section does not begin
+// under them, and what they wrote in one would be left behind.
+bool ShardingState::is_blocked_for(const std::string& ns,
+                                   const ReceivedVersions& received,
+                                   const Collection& collection,
+                                   Access access) const {
+    const bool is_unsharded = !collection.is_known || collection.chunks == nullptr;
+    if (received.is_empty()) {
+        if (received.is_internal || access == Access::read || !identity_) return false;
+        return is_recovering_ || is_blocked(collection, access) ||
+               (is_unsharded && database_sections_.contains(database_of(ns)));
+    }
+    return is_blocked(collection, access) ||
+           (received.database && is_database_blocked(ns, access));
 }
 
 Status ShardingState::check_database(const std::string& ns,
@@ -118,10 +159,13 @@ Result<CollectionPlacement> ShardingState::check(const std::string& ns,
     const std::lock_guard lock(mutex_);
     CollectionPlacement placement;
     Collection& collection = collections_[ns];
-    if (received.is_empty()) {
+    const bool is_blocked_now = is_blocked_for(ns, received, collection, access);
+    if (received.is_empty() && !is_blocked_now) {
         // Straight from a client or from inside: sees everything; its writes are counted, so that a
         // critical section does not begin under them.
         placement.chunks = collection.is_known ? collection.chunks : nullptr;
+        // What it would change beyond what is owned here would go with the orphans.
+        placement.is_filtered = access == Access::write && !received.is_internal;
         placement.in_use = use(collection, access);
         return placement;
     }
@@ -129,7 +173,7 @@ Result<CollectionPlacement> ShardingState::check(const std::string& ns,
         return Error(ErrorCode::sharding_state_not_initialized,
                      "Cannot accept sharding commands if sharding state has not been initialized "
                      "with a shardIdentity document");
-    if (is_recovering_ || is_blocked(collection, access)) {
+    if (is_recovering_ || is_blocked_now) {
         routing::StaleConfigInfo info;
         info.ns = ns;
         if (received.shard) info.received = *received.shard;
@@ -178,27 +222,18 @@ async::Task<void> ShardingState::recover(std::string ns, Error error, Instant de
         Instant section_until = until;
         {
             const std::lock_guard lock(mutex_);
-            if (!is_recovering_ && !is_blocked(collections_[ns], Access::read) &&
-                !is_blocked(collections_[ns], Access::write))
+            const Collection& collection = collections_[ns];
+            const bool is_unsharded = !collection.is_known || collection.chunks == nullptr;
+            if (!is_recovering_ && !is_blocked(collection, Access::write) &&
+                !(is_unsharded && database_sections_.contains(database_of(ns))))
                 break;
-            section_until = std::min(until, collections_[ns].section_until);
+            section_until = std::min(until, collection.section_until);
         }
         const auto outcome = co_await changed_.wait(clock_, section_until, ticket);
         if (outcome != async::Notification::Outcome::notified && clock_.now() >= until) co_return;
     }
     // The router may be the one that is behind: then nothing is to be learned.
-    if (const auto details = error.details(); !details.empty()) {
-        const bson::View fields(details.data());
-        if (error.code() == ErrorCode::stale_config) {
-            const auto info = routing::StaleConfigInfo::parse(fields);
-            if (info && info->wanted &&
-                info->received.version().is_older_than(info->wanted->version()))
-                co_return;
-        } else if (error.code() == ErrorCode::stale_db_version) {
-            const auto info = routing::StaleDatabaseInfo::parse(fields);
-            if (info && info->wanted && info->received.is_older_than(*info->wanted)) co_return;
-        }
-    }
+    if (is_sender_behind(error)) co_return;
     // What fails here shows in the router's next attempt.
     [[maybe_unused]] const Status status = co_await refresh(ns, until);
 }
@@ -226,6 +261,100 @@ bool ShardingState::is_in_critical_section(const std::string& ns) const {
     return at != collections_.end() && is_blocked(at->second, Access::write);
 }
 
+bool ShardingState::is_readable(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    if (is_recovering_ || is_database_blocked(ns, Access::read)) return false;
+    const auto at = collections_.find(ns);
+    return at == collections_.end() || !is_blocked(at->second, Access::read);
+}
+
+async::Task<Status> ShardingState::await_readable(std::string ns, Instant deadline) {
+    for (;;) {
+        const auto ticket = changed_.ticket();
+        if (is_readable(ns)) co_return Status();
+        // A section that ends by itself notifies nobody.
+        const Instant until = std::min(deadline, clock_.now() + limits::migration_poll_max);
+        co_await changed_.wait(clock_, until, ticket);
+        if (clock_.now() >= deadline)
+            co_return Error(ErrorCode::exceeded_time_limit,
+                            "a change of the placement of " + ns + " did not end in time");
+    }
+}
+
+Status ShardingState::begin_change(const std::string& ns, Section section, Instant until) {
+    const std::lock_guard lock(mutex_);
+    Collection& collection = collections_[ns];
+    if (is_blocked(collection, Access::write) || is_database_blocked(ns, Access::write))
+        return Error(ErrorCode::conflicting_operation_in_progress,
+                     "another change of the placement of " + ns + " is in progress");
+    collection.section = section;
+    collection.section_until = until;
+    return {};
+}
+
+void ShardingState::end_change(const std::string& ns) {
+    {
+        const std::lock_guard lock(mutex_);
+        Collection& collection = collections_[ns];
+        if (collection.section_until == async::no_deadline) return;  // A migration's.
+        collection.section = Section::none;
+        collection.section_until = async::no_deadline;
+    }
+    changed_.notify();
+}
+
+Status ShardingState::begin_database_section(const std::string& db) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [ns, collection] : collections_) {
+        const bool is_sharded = collection.is_known && collection.chunks != nullptr;
+        if (database_of(ns) != db || is_sharded || !is_blocked(collection, Access::write)) continue;
+        return Error(ErrorCode::conflicting_operation_in_progress,
+                     "another change of the placement of " + ns + " is in progress");
+    }
+    database_sections_[db] = Section::writes;
+    return {};
+}
+
+void ShardingState::enter_database_section(const std::string& db, Section section) {
+    {
+        const std::lock_guard lock(mutex_);
+        database_sections_[db] = section;
+    }
+    changed_.notify();
+}
+
+void ShardingState::leave_database_section(const std::string& db) {
+    {
+        const std::lock_guard lock(mutex_);
+        database_sections_.erase(db);
+    }
+    changed_.notify();
+}
+
+async::Task<Status> ShardingState::drain_database(std::string db,
+                                                  Access access,
+                                                  Instant deadline) {
+    for (;;) {
+        bool is_in_use = false;
+        {
+            const std::lock_guard lock(mutex_);
+            for (const auto& [ns, collection] : collections_) {
+                if (database_of(ns) != db) continue;
+                for (const auto& each : collection.in_use)
+                    if (const auto use = each.lock();
+                        use && !use->chunks && (use->is_write || access == Access::read))
+                        is_in_use = true;
+            }
+        }
+        if (!is_in_use) co_return Status();
+        if (clock_.now() >= deadline)
+            co_return Error(ErrorCode::exceeded_time_limit,
+                            "requests of database " + db + " did not end in time");
+        async::sleep_until wait(clock_, clock_.now() + limits::migration_poll_min);
+        co_await wait;
+    }
+}
+
 async::Task<Status> ShardingState::drain_writes(std::string ns, Instant deadline) {
     for (;;) {
         bool is_writing = false;
@@ -247,6 +376,13 @@ routing::ChunkMap::Pointer ShardingState::known(const std::string& ns) const {
     const std::lock_guard lock(mutex_);
     const auto at = collections_.find(ns);
     return at == collections_.end() || !at->second.is_known ? nullptr : at->second.chunks;
+}
+
+std::optional<routing::DatabaseEntry> ShardingState::known_database(const std::string& db) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = databases_.find(db);
+    if (at == databases_.end()) return std::nullopt;
+    return at->second;
 }
 
 bool ShardingState::is_range_in_use(const std::string& ns, const routing::Range& range) const {
@@ -291,6 +427,7 @@ void ShardingState::forget_all() {
     {
         const std::lock_guard lock(mutex_);
         databases_.clear();
+        database_sections_.clear();
         for (auto& [ns, collection] : collections_) {
             collection.is_known = false;
             collection.chunks = nullptr;

@@ -35,6 +35,9 @@ struct ReceivedVersions {
     std::optional<routing::ShardVersion> shard;
     std::optional<routing::DatabaseVersion> database;
     bool is_empty() const { return !shard && !database; }
+    /// Sent by a member of the cluster: without versions it is part of an operation that has
+    /// blocked the collection itself.
+    bool is_internal = false;
 };
 
 /// How a request sees a collection, fixed when it begins. Keeps its ranges from being deleted, and
@@ -44,6 +47,9 @@ struct CollectionPlacement {
     bool is_filtered = false;           // The request came through a router: orphans are hidden.
     std::shared_ptr<void> in_use;
 };
+
+/// Whether a refusal says that only the sender's placement is out of date.
+bool is_sender_behind(const Error& error);
 
 class ShardingState {
 public:
@@ -65,16 +71,35 @@ public:
     /// Reads placement anew from the config servers and takes it over.
     async::Task<Status> refresh(std::string ns, Instant deadline);
 
-    enum class Section { none, writes, reads_too };
+    /// direct_writes: only those of clients that did not come through a router.
+    enum class Section { none, direct_writes, writes, reads_too };
     /// Begins or deepens a critical section of a namespace. `until`: ends by itself then.
     void enter_critical_section(const std::string& ns, Section section, Instant until);
     void leave_critical_section(const std::string& ns);
     bool is_in_critical_section(const std::string& ns) const;
+    /// Begins a section of one collection for a change of its placement. Fails with
+    /// ConflictingOperationInProgress (117) when it or its database is in one already.
+    Status begin_change(const std::string& ns, Section section, Instant until);
+    /// Ends what begin_change() began, and nothing else.
+    void end_change(const std::string& ns);
+    /// Begins a critical section of a database's unsharded collections; the same failure when one
+    /// of them is in a section of its own.
+    Status begin_database_section(const std::string& db);
+    /// Deepens it, or begins it where nothing else can be in the way (a new primary).
+    void enter_database_section(const std::string& db, Section section);
+    void leave_database_section(const std::string& db);
+    /// Waits until no write (no request at all: `Access::read`) of the database's unsharded
+    /// collections that began before the section still runs. Fails at the deadline.
+    async::Task<Status> drain_database(std::string db, Access access, Instant deadline);
+    /// Whether no section blocks reads of the namespace; waits until it is so.
+    bool is_readable(const std::string& ns) const;
+    async::Task<Status> await_readable(std::string ns, Instant deadline);
     /// Waits until no write that began before the section still runs. Fails at the deadline.
     async::Task<Status> drain_writes(std::string ns, Instant deadline);
 
     /// What is known now; null when unsharded or not known.
     routing::ChunkMap::Pointer known(const std::string& ns) const;
+    std::optional<routing::DatabaseEntry> known_database(const std::string& db) const;
     /// Whether a request still uses a map in which this shard owned part of the range.
     bool is_range_in_use(const std::string& ns, const routing::Range& range) const;
 
@@ -100,7 +125,13 @@ private:
     Status check_collection(const std::string& ns,
                             const ReceivedVersions& received,
                             const Collection& collection) const;
+    static bool blocks(Section section, Access access);
     bool is_blocked(const Collection& collection, Access access) const;
+    bool is_database_blocked(const std::string& ns, Access access) const;
+    bool is_blocked_for(const std::string& ns,
+                        const ReceivedVersions& received,
+                        const Collection& collection,
+                        Access access) const;
     static std::shared_ptr<void> use(Collection& collection, Access access);
 
     async::Clock& clock_;
@@ -111,6 +142,7 @@ private:
     bool is_recovering_ = false;
     std::map<std::string, Collection> collections_;
     std::map<std::string, routing::DatabaseEntry> databases_;
+    std::map<std::string, Section> database_sections_;
 };
 
 }  // namespace tessera::sharding

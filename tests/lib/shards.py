@@ -11,13 +11,15 @@ from lib.server import Server
 class ShardedCluster:
     """`start` brings everything up and adds the shards; sizes are members of each replica set."""
 
-    def __init__(self, folder, shards=2, members=1, config_members=1, routers=1):
+    def __init__(self, folder, shards=2, members=1, config_members=1, routers=1,
+                 orphan_delay=1):
         self.folder = pathlib.Path(folder)
         self.config = ReplicaSet(self.folder / "config", config_members, name="config0",
                                  flags=("--configsvr",))
         self.shards = [ReplicaSet(self.folder / f"shard{i}", members, name=f"shard{i}",
                                   flags=("--shardsvr", "--setParameter",
-                                         "orphanCleanupDelaySecs=1")) for i in range(shards)]
+                                         f"orphanCleanupDelaySecs={orphan_delay}"))
+                       for i in range(shards)]
         self.routers = [self._make_router(i) for i in range(routers)]
 
     @property
