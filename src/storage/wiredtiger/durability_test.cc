@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "storage/test_engine.h"
 #include "storage/wiredtiger/journal_tail.h"
 
