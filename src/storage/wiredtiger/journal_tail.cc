@@ -6,11 +6,13 @@
 //   after it is the unused end of the file.
 #include "storage/wiredtiger/journal_tail.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <wiredtiger.h>
@@ -24,15 +26,15 @@ constexpr std::size_t alignment = 128;
 constexpr std::size_t header_bytes = 16;
 constexpr std::uintmax_t file_bytes_max = 512 * 1024 * 1024;
 
-std::optional<std::filesystem::path> last_journal_file(const std::string& directory) {
-    std::optional<std::filesystem::path> last;
+/// In the order they were written.
+std::vector<std::filesystem::path> journal_files(const std::string& directory) {
+    std::vector<std::filesystem::path> files;
     std::error_code failure;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
-        const std::string name = entry.path().filename().string();
-        if (!name.starts_with("WiredTigerLog.")) continue;  // Numbers are padded: order of names.
-        if (!last || name > last->filename().string()) last = entry.path();
-    }
-    return last;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, failure))
+        if (entry.path().filename().string().starts_with("WiredTigerLog."))
+            files.push_back(entry.path());
+    std::sort(files.begin(), files.end());  // Numbers are padded: order of names.
+    return files;
 }
 
 bool is_all_zero(const char* from, const char* to) {
@@ -65,34 +67,42 @@ std::optional<std::size_t> intact_length(std::vector<char>& bytes) {
     return at;
 }
 
-}  // namespace
-
-Status drop_damaged_tail(const std::string& directory) {
-    const auto file = last_journal_file(directory);
-    if (!file) return ok();
-    std::error_code failure;
-    const auto size = std::filesystem::file_size(*file, failure);
-    if (failure || size > file_bytes_max) return ok();
-    std::vector<char> bytes(size);
-    {
-        std::ifstream input(*file, std::ios::binary);
-        if (!input.read(bytes.data(), static_cast<std::streamsize>(size))) return ok();
-    }
-    const auto intact = intact_length(bytes);
-    // Without an intact first record this is no tail; the library says what it is.
-    if (!intact || *intact == 0) return ok();
+Status cut(const std::filesystem::path& file, std::uintmax_t size, std::size_t intact) {
     log::warning(log::Component::recovery,
                  9'001'004,
                  "The journal's tail is damaged, as a power loss leaves it: recovering to the last "
                  "intact record",
-                 {{"file", file->string()},
-                  {"intactBytes", static_cast<std::int64_t>(*intact)},
-                  {"droppedBytes", static_cast<std::int64_t>(size - *intact)}});
-    std::filesystem::resize_file(*file, *intact, failure);
-    if (failure) {
-        return Error(
-            ErrorCode::internal_error,
-            "Cannot cut the damaged tail off " + file->string() + ": " + failure.message());
+                 {{"file", file.string()},
+                  {"intactBytes", static_cast<std::int64_t>(intact)},
+                  {"droppedBytes", static_cast<std::int64_t>(size - intact)}});
+    std::error_code failure;
+    std::filesystem::resize_file(file, intact, failure);
+    if (!failure) return ok();
+    return Error(ErrorCode::internal_error,
+                 "Cannot cut the damaged tail off " + file.string() + ": " + failure.message());
+}
+
+}  // namespace
+
+Status check_journal(const std::string& directory) {
+    const std::vector<std::filesystem::path> files = journal_files(directory);
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        std::error_code failure;
+        const auto size = std::filesystem::file_size(files[i], failure);
+        if (failure || size > file_bytes_max) continue;
+        std::vector<char> bytes(size);
+        std::ifstream input(files[i], std::ios::binary);
+        if (!input.read(bytes.data(), static_cast<std::streamsize>(size))) continue;
+        const auto intact = intact_length(bytes);
+        // Without an intact first record there is nothing to keep; the library says what it is.
+        if (!intact || *intact == 0) continue;
+        if (i + 1 < files.size()) {
+            return Error(ErrorCode::internal_error,
+                         "Journal file " + files[i].string() + " is damaged at byte " +
+                             std::to_string(*intact) + ", and later files need what was there" +
+                             std::string(damaged_files_advice));
+        }
+        TRY_OK(cut(files[i], size, *intact));
     }
     return ok();
 }

@@ -71,9 +71,7 @@ Error open_error(const std::string& path, int code, EventHandler& events) {
     }
     reason += std::string(": ") + wiredtiger_strerror(code);
     if (!messages.empty()) reason += ": " + messages;
-    reason +=
-        ". A member of a replica set can be emptied and will copy the data from the others; "
-        "otherwise restore a backup";
+    reason += damaged_files_advice;
     return {ErrorCode::internal_error, reason};
 }
 
@@ -118,7 +116,7 @@ Status WiredTigerEngine::start(const std::string& path, const Options& options) 
                      "Cannot make the directory " + journal + ": " + failure.message());
     }
     const std::string config = open_config(options, cache_bytes_);
-    TRY_OK(drop_damaged_tail(journal));
+    TRY_OK(check_journal(journal));
     if (const int code = open_connection(path, *events_, config, &connection_); code != 0) {
         connection_ = nullptr;
         return open_error(path, code, *events_);
