@@ -13,7 +13,7 @@ std::uint32_t length_at(const char* data) {
 
 /// The size of a value of a document that is known to be valid. Looks at the value's beginning
 /// only: its end may lie in memory nobody needs.
-std::uint32_t size_of_valid(Type type, const char* data) {
+inline std::uint32_t size_of_valid(Type type, const char* data) {
     switch (type) {
         case Type::int32:
             return 4;
@@ -61,11 +61,13 @@ Value View::operator[](std::string_view name) const {
         const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at));
         if (type == Type::missing) return {};  // The document's closing NUL.
         const char* const field = at + 1;
-        std::size_t same = 0;
-        while (same < name.size() && field[same] == name[same] && name[same] != '\0') ++same;
-        const bool is_wanted = same == name.size() && field[same] == '\0';
-        const char* const data =
-            is_wanted ? field + same + 1 : field + same + std::strlen(field + same) + 1;
+        // One pass for the name's end and whether it is the wanted one: names are short.
+        std::size_t length = 0;
+        bool is_wanted = true;
+        for (; field[length] != '\0'; ++length)
+            is_wanted = is_wanted && length < name.size() && field[length] == name[length];
+        is_wanted = is_wanted && length == name.size();
+        const char* const data = field + length + 1;
         const std::uint32_t size = size_of_valid(type, data);
         if (is_wanted) return {type, data, size};
         at = data + size;
