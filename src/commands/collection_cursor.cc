@@ -71,6 +71,12 @@ private:
 
     bool is_tailing() const { return reader_.request().is_tailable && reader_.has_collection(); }
 
+    // With its limit reached a cursor is closed with that batch: nobody comes for an empty one.
+    bool is_done(const query::Executor& executor) const {
+        const std::int64_t limit = reader_.request().limit;
+        return executor.is_eof() || (limit > 0 && returned_ >= limit);
+    }
+
     Result<Slice> fill_slice(query::Executor& executor, BatchWriter& batch, int documents_max) {
         if (!pending_.empty()) {
             if (!batch.has_room(pending_.size())) return Slice::full;
@@ -78,9 +84,10 @@ private:
             pending_.clear();
         }
         for (int documents = 0; documents < documents_max; ++documents) {
-            if (batch.is_full()) return executor.is_eof() ? Slice::exhausted : Slice::full;
+            if (batch.is_full()) return is_done(executor) ? Slice::exhausted : Slice::full;
             TRY(const bool has_document, executor.next());
             if (!has_document) return Slice::exhausted;
+            ++returned_;
             TRY_OK(add(executor, batch));
             if (!pending_.empty()) return Slice::full;
         }
@@ -151,6 +158,7 @@ private:
     CompiledFind find_;  // Its request has moved into the reader.
     CollectionReader reader_;
     bool needs_record_id_ = false;
+    std::int64_t returned_ = 0;
     std::optional<query::SortPattern> sort_pattern_;
     std::vector<bson::Value> sort_values_;
     query::ProjectionContext projection_context_;

@@ -231,6 +231,7 @@ Status distinct(Member& member, Invocation& invocation) {
     };
     TRY_OK(reader.slice(gather));
     values.append(invocation.reply);
+    append_snapshot_time(invocation, invocation.reply);
     return {};
 }
 

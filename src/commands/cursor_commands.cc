@@ -143,6 +143,7 @@ async::Task<Status> reply_with_cursor(Node& node,
         node.metrics.documents_returned.fetch_add(batch.count());
     }
     source->append_cursor_fields(object);
+    append_snapshot_time(invocation, object);
     const std::string plan = source->plan_summary();
     if (!plan.empty()) node.operations.set_plan_summary(operation, plan);
     std::int64_t id = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What operators ask a process about itself and its data: serverStatus, collStats, dbStats,
-// dataSize, top, validate, dbHash, currentOp, fsync, fsyncUnlock, profile, connPoolStats.
+// dataSize, top, validate, dbHash, fsync, fsyncUnlock, profile, connPoolStats.
 #include "commands/diagnostic_commands.h"
 
 #include "bson/compare.h"
@@ -281,14 +281,6 @@ Status db_hash(Member& member, Invocation& invocation) {
     return {};
 }
 
-template <class Role>
-Status current_op(Role& node, Invocation& invocation) {
-    const bson::Value all = invocation.request.body["$all"];
-    auto list = invocation.reply.array("inprog");
-    for (const bson::Document& each : current_operations(node, all.is_truthy())) list.append(each);
-    return {};
-}
-
 Status fsync(Member& member, Invocation& invocation) {
     if (invocation.request.body["lock"].is_truthy())
         return Error(ErrorCode::command_not_supported,
@@ -318,7 +310,7 @@ Status profile(Role& node, Invocation& invocation) {
 
 }  // namespace
 
-const std::array<Command, 13> diagnostic_commands = {{
+const std::array<Command, 12> diagnostic_commands = {{
     {"serverStatus", flags::any_state, member_function<server_status>,
      router_function<server_status_on_router>, Counted::command, "Counters of the process."},
     {"collStats", flags::reads, worker_function<coll_stats>, coll_stats_on_router,
@@ -335,8 +327,6 @@ const std::array<Command, 13> diagnostic_commands = {{
      Counted::command, "Checks a collection and its indexes."},
     {"dbHash", flags::any_state, worker_function<db_hash>, nullptr, Counted::command,
      "Hashes of a database's collections."},
-    {"currentOp", flags::any_state | flags::admin_only, member_function<current_op<Member>>,
-     router_function<current_op<Router>>, Counted::command, "The operations in progress."},
     {"fsync", flags::any_state | flags::admin_only, worker_function<fsync>, nullptr,
      Counted::command, "Writes everything to disk."},
     {"fsyncUnlock", flags::any_state | flags::admin_only, worker_function<fsync_unlock>, nullptr,

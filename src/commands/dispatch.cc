@@ -52,6 +52,17 @@ std::string_view kind_name(Counted counted) {
     return "command";
 }
 
+// As currentOp and the log of slow operations show it: "db.collection", or "db.$cmd" when the
+// command is about no collection of that database.
+std::string namespace_of(const Request& request, const Command& command) {
+    const bson::Value first = request.body.front().value;
+    const bool is_get_more = command.counted == Counted::getmore;
+    const bson::Value name = is_get_more ? request.body["collection"] : first;
+    const bool has_name = name.is_string() && (command.flags & flags::admin_only) == 0;
+    return std::string(request.db) + "." +
+           (has_name ? std::string(name.as_string()) : std::string("$cmd"));
+}
+
 }  // namespace
 
 struct Dispatcher::Call {
@@ -85,6 +96,8 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
     async::Executor* const home = async::Executor::current();
     Call call(std::move(client), message, std::move(disconnected));
     node_.metrics.requests.fetch_add(1, std::memory_order_relaxed);
+    node_.metrics.bytes_in.fetch_add(static_cast<std::int64_t>(call.message.bytes.size()),
+                                     std::memory_order_relaxed);
     Outcome outcome;
     Status status = admit(call);
     {
@@ -121,6 +134,9 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
         count(call, !status);
         node_.operations.end(*call.operation);
     }
+    if (reply.has_body())
+        node_.metrics.bytes_out.fetch_add(static_cast<std::int64_t>(reply.body().size()),
+                                          std::memory_order_relaxed);
     co_return outcome;
 }
 
@@ -169,9 +185,7 @@ void Dispatcher::describe(Call& call) const {
     description.kind = kind_name(call.command->counted);
     description.is_write = is_data_write(*call.command);
     description.is_hidden = call.has(flags::quiet);
-    const bson::Value first = request.body.front().value;
-    description.ns = std::string(request.db) + "." +
-                     (first.is_string() ? std::string(first.as_string()) : std::string("$cmd"));
+    description.ns = namespace_of(request, *call.command);
     if (request.body.size() <= logged_command_bytes_max)
         description.command = bson::Document(request.body);
     else
@@ -200,12 +214,23 @@ Status Dispatcher::check_state(const Call& call) const {
     return {};
 }
 
+// A router would let every shard choose its own moment.
+Status check_snapshot(const Request& request) {
+    const bool wants_snapshot =
+        request.read_concern && request.read_concern->level == replication::ReadLevel::snapshot;
+    if (wants_snapshot && request.read_concern->at_cluster_time.is_null())
+        return Error(ErrorCode::command_not_supported,
+                     "readConcern level 'snapshot' without atClusterTime is not supported by "
+                     "routers; docs/compatibility.md lists what is");
+    return {};
+}
+
 // Everything before the command itself.
 async::Task<Status> Dispatcher::prepare(Call& call) {
     const Request& request = *call.request;
-    call.failure = node_.fail_points.on_command(request.name, *call.client);
+    call.failure = node_.fail_points.on_command(request, *call.client);
     if (call.failure && call.failure->blocks > Duration::zero())
-        co_await async::sleep_until(node_.clock, node_.clock.now() + call.failure->blocks);
+        CO_TRY_OK(co_await block(call, call.failure->blocks));
     if (call.failure && call.failure->closes_connection) co_return Status();
     if (call.failure && call.failure->error)
         co_return Error(*call.failure->error, "Failing command via 'failCommand' failpoint");
@@ -224,7 +249,7 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
                         "txnNumber may only be provided for multi-document transactions and "
                         "retryable write commands. autocommit:false was not provided, and " +
                             std::string(request.name) + " is not a retryable write command.");
-    if (member_ == nullptr) co_return Status();
+    if (member_ == nullptr) co_return check_snapshot(request);
 
     call.write_concern = request.write_concern ? *request.write_concern
                                                : member_->replication->default_write_concern();
@@ -254,6 +279,15 @@ bool Dispatcher::waits_for_placement(const Call& call, const Status& status) con
     return member_ != nullptr && member_->placement && call.has(flags::writes) &&
            call.invocation->last_write.is_null() && request.shard_version.is_empty() &&
            request.database_version.is_empty() && !request.is_internal;
+}
+
+// failCommand's blockConnection: like any other waiting it ends with the operation.
+async::Task<Status> Dispatcher::block(Call& call, Duration time) {
+    async::Notification never;
+    const Instant due = std::min(node_.clock.now() + time, call.operation->deadline);
+    async::Cancellation cancellation = call.operation->cancellation;
+    co_await never.wait(node_.clock, due, never.ticket(), cancellation);
+    co_return call.operation->check(node_.clock);
 }
 
 async::Task<Status> Dispatcher::execute(Call& call) {
@@ -325,7 +359,8 @@ void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body)
             append_write_concern_error(*call.write_concern_failure, call.write_concern, body);
             if (call.write_concern_failure->code() == ErrorCode::write_concern_timeout)
                 node_.metrics.write_concern_timeouts.fetch_add(1);
-        } else if (call.failure && call.failure->write_concern_error) {
+        } else if (call.failure && call.failure->write_concern_error &&
+                   !call.invocation->has_write_concern_error) {
             body.append("writeConcernError", *call.failure->write_concern_error);
         }
         body.append("ok", 1.0);
@@ -345,10 +380,14 @@ void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body)
 void Dispatcher::append_error(Call& call, const Error& error, bson::Builder& body) const {
     node_.metrics.asserts_user.fetch_add(1, std::memory_order_relaxed);
     constexpr unsigned topology_classes = error_class::not_primary | error_class::recovering;
-    if (member_ != nullptr && has_class(error.code(), topology_classes)) {
+    // A router's topology never changes (see hello): what a shard's primary did is no reason for
+    // drivers to take the router for gone and to wait for its next hello. Its own end is.
+    const bool says_topology = member_ != nullptr || !node_.is_shutting_down;
+    if (says_topology && has_class(error.code(), topology_classes)) {
         bson::Builder version = body.object("topologyVersion");
         version.append("processId", node_.process.process_id);
-        version.append("counter", member_->replication->topology_version());
+        version.append("counter",
+                       member_ != nullptr ? member_->replication->topology_version() : 0);
     }
     body.append("ok", 0.0).append("errmsg", error.reason());
     body.append("code", static_cast<std::int32_t>(error.code()));
@@ -433,7 +472,8 @@ void Dispatcher::count(const Call& call, bool failed) const {
     LatencyCounter* const counters[] = {
         &metrics.reads, &metrics.writes, &metrics.command_latency};
     counters[static_cast<std::size_t>(kind)]->add(taken);
-    if (call.invocation && !call.invocation->ns.collection.empty())
+    const bool has_ns = call.invocation && !call.invocation->ns.collection.empty();
+    if (has_ns)
         metrics.note(call.invocation->ns,
                      {top_kind(call.command->counted), kind, is_write, taken});
     // What waited for data to come was not slow.
@@ -443,7 +483,8 @@ void Dispatcher::count(const Call& call, bool failed) const {
                   51803,
                   "Slow query",
                   {{"type", "command"},
-                   {"ns", call.invocation ? call.invocation->ns.to_string() : std::string()},
+                   {"ns", has_ns ? call.invocation->ns.to_string()
+                                 : namespace_of(*call.request, *call.command)},
                    {"command", log::Json{bson::to_json(call.request->body).substr(0, 2000)}},
                    {"remote", call.client->remote},
                    {"ok", !failed},

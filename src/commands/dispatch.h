@@ -40,6 +40,7 @@ private:
     async::Task<Status> prepare(Call& call);
     async::Task<Status> execute(Call& call);
     bool waits_for_placement(const Call& call, const Status& status) const;
+    async::Task<Status> block(Call& call, Duration time);
     async::Task<void> await_write_concern(Call& call);
     async::Task<void> learn_placement(Call& call, Error error);
     void describe(Call& call) const;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/fail_points.h"
 
+#include <algorithm>
+#include <array>
+
 #include "commands/operation.h"
+#include "commands/request.h"
 
 namespace tessera::commands {
 namespace {
@@ -25,7 +29,45 @@ Result<Mode> parse_mode(const bson::Value& mode) {
                  "unknown mode: expected 'off', 'alwaysOn', {times: n} or {skip: n}");
 }
 
+// What data may hold; there is no part of it that would be taken and not obeyed.
+Status check_data(bson::View data) {
+    using Check = bool (*)(const bson::Value&);
+    constexpr Check is_number = [](const bson::Value& value) { return value.is_number(); };
+    constexpr Check is_array = [](const bson::Value& value) { return value.is_array(); };
+    constexpr Check is_object = [](const bson::Value& value) { return value.is_object(); };
+    constexpr Check is_string = [](const bson::Value& value) { return value.is_string(); };
+    constexpr Check is_flag = [](const bson::Value& value) {
+        return value.is_boolean() || value.is_number();
+    };
+    static constexpr std::array<std::pair<std::string_view, Check>, 9> known = {{
+        {"failCommands", is_array},
+        {"errorCode", is_number},
+        {"errorLabels", is_array},
+        {"closeConnection", is_flag},
+        {"blockConnection", is_flag},
+        {"blockTimeMS", is_number},
+        {"writeConcernError", is_object},
+        {"appName", is_string},
+        {"failInternalCommands", is_flag},
+    }};
+    for (const bson::Element& field : data) {
+        const auto found = std::find_if(
+            known.begin(), known.end(), [&](const auto& each) { return each.first == field.name; });
+        if (found == known.end())
+            return Error(ErrorCode::bad_value,
+                         "failCommand does not support data." + std::string(field.name));
+        if (!found->second(field.value))
+            return Error(ErrorCode::type_mismatch,
+                         "failCommand's data." + std::string(field.name) +
+                             " cannot be of type " + std::string(type_name(field.value.type())));
+    }
+    if (data["blockConnection"].is_truthy() && !data.has("blockTimeMS"))
+        return Error(ErrorCode::bad_value, "blockConnection needs blockTimeMS");
+    return {};
+}
+
 Result<Failure> parse_failure(bson::View data) {
+    TRY_OK(check_data(data));
     Failure failure;
     if (const bson::Value code = data["errorCode"]; code.is_number())
         failure.error = static_cast<ErrorCode>(code.to_int64());
@@ -43,6 +85,16 @@ Result<Failure> parse_failure(bson::View data) {
     if (const bson::Value error = data["writeConcernError"]; error.is_object())
         failure.write_concern_error = bson::Document(error.as_view());
     return failure;
+}
+
+// A first hello names its application itself.
+std::string app_name_of(const Request& request, const ClientInfo& client) {
+    std::string known = client.app_name();
+    if (!known.empty()) return known;
+    const bson::Value metadata = request.body["client"];
+    if (!metadata.is_object()) return known;
+    const bson::Value name = metadata.as_view().at_path("application.name");
+    return name.is_string() ? std::string(name.as_string()) : known;
 }
 
 }  // namespace
@@ -77,11 +129,12 @@ Status FailPoints::configure(bson::View command) {
     return {};
 }
 
-std::optional<Failure> FailPoints::on_command(std::string_view command, const ClientInfo& client) {
+std::optional<Failure> FailPoints::on_command(const Request& request, const ClientInfo& client) {
     if (!is_active_.load(std::memory_order_relaxed)) return std::nullopt;
     const std::lock_guard lock(mutex_);
-    if (!commands_.contains(command) || command == "configureFailPoint") return std::nullopt;
-    if (!app_name_.empty() && app_name_ != client.app_name()) return std::nullopt;
+    if (!commands_.contains(request.name) || request.name == "configureFailPoint")
+        return std::nullopt;
+    if (!app_name_.empty() && app_name_ != app_name_of(request, client)) return std::nullopt;
     if (client.is_internal && !fails_internal_) return std::nullopt;
     if (skip_left_ > 0) {
         --skip_left_;

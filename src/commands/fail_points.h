@@ -18,6 +18,7 @@
 namespace tessera::commands {
 
 struct ClientInfo;
+class Request;
 
 /// What a failCommand in force does to one command.
 struct Failure {
@@ -32,11 +33,11 @@ struct Failure {
 class FailPoints {
 public:
     /// The command {configureFailPoint: name, mode, data}. Fails with FailPointSetFailed (266) for
-    /// a name we do not have, BadValue for what cannot be understood.
+    /// a name we do not have, BadValue for what cannot be understood, TypeMismatch.
     Status configure(bson::View command);
 
-    /// What happens to `command` of this client now; counts down {times: n} and {skip: n}.
-    std::optional<Failure> on_command(std::string_view command, const ClientInfo& client);
+    /// What happens to this client's command now; counts down {times: n} and {skip: n}.
+    std::optional<Failure> on_command(const Request& request, const ClientInfo& client);
 
     /// How often failCommand struck since it was configured; configureFailPoint's reply has it.
     std::int64_t times_entered() const { return times_entered_; }

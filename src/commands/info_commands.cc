@@ -205,16 +205,6 @@ Status configure_fail_point(Node& node, Invocation& invocation) {
     return {};
 }
 
-Status kill_op(Node& node, Invocation& invocation) {
-    const bson::Value op = invocation.request.body["op"];
-    if (!op.is_number())
-        return Error(ErrorCode::type_mismatch, "\"op\" had the wrong type. Expected number");
-    // As on MongoDB the answer does not say whether there was such an operation.
-    node.operations.kill(op.to_int64(), ErrorCode::interrupted);
-    invocation.reply.append("info", "attempting to kill op");
-    return {};
-}
-
 Status shutdown(Node& node, Invocation& invocation) {
     node.request_shutdown(0);
     invocation.closes_connection = true;
@@ -248,7 +238,7 @@ async::Task<Status> router_adapter(Router& router, Invocation& invocation) {
 constexpr unsigned always = flags::any_state;
 }  // namespace
 
-const std::array<Command, 14> info_commands = {{
+const std::array<Command, 13> info_commands = {{
     {"ping", always, ON_BOTH(ping), Counted::command, "Answers."},
     {"buildInfo", always, ON_BOTH(build_info), Counted::command, "Version and build."},
     {"buildinfo", always | flags::hidden, ON_BOTH(build_info), Counted::command, "buildInfo"},
@@ -290,11 +280,6 @@ const std::array<Command, 14> info_commands = {{
      ON_BOTH(configure_fail_point),
      Counted::command,
      "Makes commands fail, for tests."},
-    {"killOp",
-     always | flags::admin_only,
-     ON_BOTH(kill_op),
-     Counted::command,
-     "Stops a running operation."},
     {"shutdown",
      always | flags::admin_only,
      shutdown_member,

@@ -6,5 +6,5 @@
 #include "commands/command.h"
 
 namespace tessera::commands {
-extern const std::array<Command, 14> info_commands;
+extern const std::array<Command, 13> info_commands;
 }  // namespace tessera::commands

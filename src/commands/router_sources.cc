@@ -6,6 +6,7 @@
 
 #include "async/block_on.h"
 #include "commands/diagnostic_sources.h"
+#include "commands/operation_commands.h"
 #include "commands/router_pipeline.h"
 
 namespace tessera::commands {
@@ -19,19 +20,6 @@ bson::Document with_shard(bson::View document, const std::string& shard) {
     out.append("shard", shard);
     for (const bson::Element& field : document)
         if (field.name != "shard") out.append(field);
-    return std::move(out).finish();
-}
-
-// A process-wide id of an operation: "shard01:123", as killOp takes it.
-bson::Document operation_of_shard(bson::View document, const std::string& shard) {
-    bson::Builder out;
-    out.append("shard", shard);
-    for (const bson::Element& field : document) {
-        if (field.name == "opid" && field.value.is_number())
-            out.append("opid", shard + ":" + std::to_string(field.value.to_int64()));
-        else if (field.name != "shard")
-            out.append(field);
-    }
     return std::move(out).finish();
 }
 

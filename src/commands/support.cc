@@ -74,6 +74,13 @@ replication::SessionId complete(const replication::SessionId& id) {
     return result;
 }
 
+void append_snapshot_time(const Invocation& invocation, bson::Builder& out) {
+    const auto& concern = invocation.request.read_concern;
+    if (!invocation.read_at.is_null() && concern &&
+        concern->level == replication::ReadLevel::snapshot)
+        out.append("atClusterTime", invocation.read_at);
+}
+
 void append_finished_cursor(bson::Builder& reply,
                             const std::string& ns,
                             const std::vector<bson::Document>& documents) {

@@ -29,6 +29,10 @@ replication::SessionId complete(const replication::SessionId& id);
 void append_finished_cursor(bson::Builder& reply, const std::string& ns,
                             const std::vector<bson::Document>& documents);
 
+/// atClusterTime, where the read was one of level "snapshot": later reads of the client's session
+/// ask for the same moment.
+void append_snapshot_time(const Invocation& invocation, bson::Builder& out);
+
 /// Implements a command's member side by a plain function, for those that never wait.
 template <Status (*Function)(Member&, Invocation&)>
 async::Task<Status> member_function(Member& member, Invocation& invocation) {

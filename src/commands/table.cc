@@ -15,6 +15,7 @@
 #include "commands/find_command.h"
 #include "commands/hello.h"
 #include "commands/info_commands.h"
+#include "commands/operation_commands.h"
 #include "commands/replication_commands.h"
 #include "commands/session_commands.h"
 #include "commands/sharding_commands.h"
@@ -43,6 +44,7 @@ std::vector<const Command*> make_table() {
     add(table, ddl_commands);
     add(table, diagnostic_commands);
     add(table, info_commands);
+    add(table, operation_commands);
     add(table, replication_commands);
     add(table, session_commands);
     add(table, sharding_admin_commands);

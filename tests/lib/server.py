@@ -57,6 +57,11 @@ class Server(Process):
             self._client = connect(self.port)
         return self._client
 
+    def reconnect(self):
+        """Lets go of connections made before a set was initiated: drivers use no sessions there."""
+        self._client.close()
+        self._client = None
+
     def command(self, *args, **kwargs):
         return self.client.admin.command(*args, **kwargs)
 

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations as clients see and stop them (currentOp, killOp), and failCommand as the drivers'
+specifications use it, on members and routers alike."""
+
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+
+import pymongo
+import pytest
+from pymongo.errors import (AutoReconnect, ConnectionFailure, ExecutionTimeout, NotPrimaryError,
+                            OperationFailure, WriteConcernError)
+
+from lib.server import connect
+from lib.shards import ShardedCluster
+from lib.wait import wait_until
+
+BLOCK_MS = 600_000  # Longer than any test: who comes back was let go.
+
+
+@pytest.fixture(scope="module")
+def sharded():
+    folder = tempfile.mkdtemp(prefix="tessera-test-")
+    cluster = ShardedCluster(folder)
+    try:
+        cluster.start().shard_collection("shop.items", {"k": 1}, splits=[{"k": 50}],
+                                         moves=[({"k": 60}, "shard1")])
+        cluster.shards[0].primary().reconnect()
+        cluster.client.shop.items.insert_many([{"_id": i, "k": i} for i in range(100)])
+        yield cluster
+    finally:
+        cluster.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["member", "router"])
+def server(request, sharded):
+    """A process of either role."""
+    member = sharded.shards[0].primary()
+    yield member if request.param == "member" else sharded.routers[0]
+    for process in (member, sharded.routers[0]):
+        process.command("configureFailPoint", "failCommand", mode="off")
+
+
+def fail(server, mode, **data):
+    return server.command("configureFailPoint", "failCommand", mode=mode, data=data)
+
+
+@pytest.fixture
+def background():
+    """background(function): its outcome (a value or an exception), when it is asked for."""
+    threads = []
+
+    def start(function):
+        outcome = []
+
+        def run():
+            try:
+                outcome.append(function())
+            except pymongo.errors.PyMongoError as error:
+                outcome.append(error)
+        threads.append(threading.Thread(target=run, daemon=True))
+        threads[-1].start()
+
+        def result():
+            wait_until(lambda: outcome, 30, "the operation's end")
+            return outcome[0]
+        return result
+    yield start
+    for thread in threads:
+        thread.join(30)
+
+
+def operations(client, comment):
+    return list(client.admin.aggregate([
+        {"$currentOp": {"allUsers": True}}, {"$match": {"command.comment": comment}}]))
+
+
+SLOW = [{"$set": {"i": {"$range": [0, 100_000]}}}, {"$unwind": "$i"}, {"$set": {
+    "j": {"$range": [0, 1000]}}}, {"$unwind": "$j"}, {"$match": {"j": -1}}]
+
+
+def find_blocked(sharded, comment):
+    fail(sharded.shards[1].primary(), {"times": 1}, failCommands=["find"], blockConnection=True,
+         blockTimeMS=BLOCK_MS, failInternalCommands=True)
+    return lambda: list(sharded.client.shop.items.find({"k": 60}, comment=comment))
+
+
+def aggregate_slowly(sharded, comment):
+    return lambda: list(sharded.client.shop.items.aggregate(
+        [{"$match": {"k": {"$gte": 50}}}, *SLOW], comment=comment))
+
+
+@pytest.mark.parametrize("slow", [find_blocked, aggregate_slowly])
+def test_an_operation_is_killed_by_the_id_its_router_shows(sharded, background, slow):
+    comment = uuid.uuid4().hex
+    result = background(slow(sharded, comment))
+    admin = sharded.client.admin
+    found = wait_until(lambda: operations(sharded.client, comment), 20, "the operation")
+    assert [op["shard"] for op in found] == ["shard1"]
+    shard, number = found[0]["opid"].split(":")
+    assert shard == "shard1" and number.isdigit()
+    # The command shows the same, and filters it.
+    said = admin.command({"currentOp": 1, "opid": found[0]["opid"]})["inprog"]
+    assert [op["command"]["comment"] for op in said] == [comment]
+    assert admin.command({"currentOp": 1, "opid": "shard1:0"})["inprog"] == []
+    on_shard = sharded.shards[1].primary().command({"currentOp": 1, "opid": int(number)})
+    assert [op["command"]["comment"] for op in on_shard["inprog"]] == [comment]
+    assert admin.command("killOp", op=found[0]["opid"])["info"] == "attempting to kill op"
+    error = result()
+    assert isinstance(error, OperationFailure) and error.code == 11601, error
+    wait_until(lambda: not operations(sharded.client, comment), 20, "its end on the shard")
+    assert sharded.client.shop.items.find_one({"k": 60})["_id"] == 60
+
+
+def test_a_routers_own_operations_have_numbers(sharded, background):
+    comment = uuid.uuid4().hex
+    router = sharded.routers[0]
+    fail(router, {"times": 1}, failCommands=["find"], blockConnection=True, blockTimeMS=BLOCK_MS)
+    result = background(lambda: sharded.client.shop.items.find_one({"k": 1}, comment=comment))
+
+    def local():
+        return list(sharded.client.admin.aggregate([
+            {"$currentOp": {"localOps": True}}, {"$match": {"command.comment": comment}}]))
+    opid = wait_until(local, 20, "the operation")[0]["opid"]
+    sharded.client.admin.command("killOp", op=opid)
+    assert result().code == 11601
+
+
+@pytest.mark.parametrize("op, code", [
+    ("nowhere:17", 70), ("shard0", 2), ("shard0:", 2), (":5", 2), ("shard0:x", 2), (True, 14),
+    ({}, 14)])
+def test_kill_op_refuses_what_it_does_not_know(sharded, op, code):
+    with pytest.raises(OperationFailure) as refused:
+        sharded.client.admin.command("killOp", op=op)
+    assert refused.value.code == code
+    if code == 70:
+        assert "nowhere" in str(refused.value)
+    assert sharded.client.admin.command("killOp", op="shard0:999999999")["ok"] == 1
+
+
+def test_error_code_and_labels(server):
+    items = server.client.get_database("fp").items
+    fail(server, {"times": 1}, failCommands=["find"], errorCode=12345, errorLabels=["Mine", "B"])
+    with pytest.raises(OperationFailure) as failure:
+        items.find_one()
+    assert failure.value.code == 12345
+    assert failure.value.details["errorLabels"] == ["Mine", "B"]
+    items.find_one()
+    # An empty list takes the server's own labels away, and the driver does not retry.
+    fail(server, {"times": 1}, failCommands=["insert"], errorCode=91, errorLabels=[])
+    with pytest.raises(NotPrimaryError) as failure:
+        items.insert_one({})
+    assert failure.value.details["code"] == 91 and "errorLabels" not in failure.value.details
+    # Drivers tell by it that they know the server's state already, and do not wait to learn it.
+    assert failure.value.details["topologyVersion"] == server.command("hello")["topologyVersion"]
+
+
+@pytest.mark.parametrize("data", [{"errorCode": 189, "errorLabels": ["RetryableWriteError"]},
+                                  {"closeConnection": True}], ids=["error", "closed"])
+def test_retryable_writes_and_reads_are_retried(server, data):
+    items = server.client.get_database("fp").retried
+    items.drop()
+    for number, write in enumerate([
+            lambda: items.insert_one({"_id": 1}),
+            lambda: items.update_one({"_id": 1}, {"$inc": {"n": 1}}),
+            lambda: items.find_one_and_update({"_id": 1}, {"$inc": {"n": 1}}),
+            lambda: items.bulk_write([pymongo.UpdateOne({"_id": 1}, {"$inc": {"n": 1}})]),
+            lambda: items.delete_one({"_id": 1})]):
+        command = ["insert", "update", "findAndModify", "update", "delete"][number]
+        fail(server, {"times": 1}, failCommands=[command], **data)
+        write()
+        assert fail(server, "off")["count"] == 1
+        assert [d.get("n", 0) for d in items.find()] == [[0], [1], [2], [3], []][number]
+    for command, read in (("find", items.find_one),
+                          ("aggregate", lambda: list(items.aggregate([]))),
+                          ("distinct", lambda: items.distinct("x")),
+                          ("count", items.estimated_document_count)):
+        fail(server, {"times": 1}, failCommands=[command], errorCode=91,
+             **({"closeConnection": True} if "closeConnection" in data else {}))
+        read()
+        assert fail(server, "off")["count"] == 1
+    with connect(server.port, retryReads=False, retryWrites=False) as client:
+        for command in ("find", "insert"):
+            fail(server, {"times": 1}, failCommands=[command], **data)
+            with pytest.raises((OperationFailure, ConnectionFailure)):
+                client.fp.retried.find_one() if command == "find" else client.fp.retried.insert_one(
+                    {"_id": "never"})
+    assert items.count_documents({"_id": "never"}) == 0
+
+
+def test_modes(server):
+    items = server.client.get_database("fp", read_preference=pymongo.ReadPreference.PRIMARY).modes
+
+    def outcomes(count):
+        with connect(server.port, retryReads=False) as client:
+            return [_fails(client.fp[items.name].find_one) for _ in range(count)]
+    fail(server, {"times": 2}, failCommands=["find"], errorCode=2)
+    assert outcomes(4) == [True, True, False, False]
+    assert fail(server, {"skip": 2}, failCommands=["find"], errorCode=2)["count"] == 2
+    assert outcomes(4) == [False, False, True, True]
+    fail(server, "alwaysOn", failCommands=["find"], errorCode=2)
+    assert outcomes(3) == [True, True, True]
+    assert server.command("configureFailPoint", "failCommand", mode="off")["count"] == 3
+    assert outcomes(2) == [False, False]
+
+
+def _fails(action):
+    try:
+        action()
+        return False
+    except OperationFailure:
+        return True
+
+
+def test_blocked_connections(server, background):
+    items = server.client.get_database("fp").blocked
+    fail(server, {"times": 1}, failCommands=["find"], blockConnection=True, blockTimeMS=150,
+         errorCode=2)
+    before = time.monotonic()
+    assert _fails(items.find_one) and time.monotonic() - before >= 0.15
+    # The block ends with the operation: by its deadline, by its client's end.
+    fail(server, {"times": 1}, failCommands=["find"], blockConnection=True, blockTimeMS=BLOCK_MS)
+    with pytest.raises(ExecutionTimeout):
+        items.find_one(max_time_ms=50)
+    comment = uuid.uuid4().hex
+    fail(server, {"times": 1}, failCommands=["find"], blockConnection=True, blockTimeMS=BLOCK_MS)
+    with connect(server.port, socketTimeoutMS=200, retryReads=False) as client:
+        with pytest.raises(AutoReconnect):
+            client.fp.blocked.find_one(comment=comment)
+
+    def is_gone():
+        return not list(server.client.admin.aggregate([
+            {"$currentOp": {"localOps": True}}, {"$match": {"command.comment": comment}}]))
+    wait_until(is_gone, 20, "the end of what nobody waits for")
+
+
+def test_write_concern_errors(server):
+    items = server.client.get_database("fp").concerns
+    items.drop()
+    fail(server, {"times": 1}, failCommands=["insert"], writeConcernError={
+        "code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting timed out",
+        "errInfo": {"wtimeout": True}})
+    with pytest.raises(WriteConcernError) as failure:
+        items.insert_one({"_id": 1})
+    assert failure.value.code == 64 and items.count_documents({}) == 1  # Done, not confirmed.
+    fail(server, {"times": 1}, failCommands=["insert"], errorLabels=["RetryableWriteError"],
+         writeConcernError={"code": 91, "errmsg": "Replication is being shut down"})
+    items.insert_one({"_id": 2})  # Retried, and found done.
+    assert fail(server, "off")["count"] == 1
+    assert items.count_documents({}) == 2
+
+
+def test_app_names(server):
+    fail(server, "alwaysOn", failCommands=["find"], errorCode=2, appName="victim")
+    with connect(server.port, appname="victim") as victim, connect(server.port) as other:
+        assert _fails(victim.fp.names.find_one) and not _fails(other.fp.names.find_one)
+    # A first hello names its application itself.
+    fail(server, "alwaysOn", failCommands=["hello", "isMaster", "ismaster"], closeConnection=True,
+         appName="shunned")
+    with connect(server.port, appname="shunned", serverSelectionTimeoutMS=500) as shunned:
+        with pytest.raises(ConnectionFailure):
+            shunned.fp.names.find_one()
+    server.client.fp.names.find_one()
+
+
+@pytest.mark.parametrize("mode, data, code", [
+    ("sometimes", {"failCommands": ["find"]}, 2), ({"times": -1}, {"failCommands": ["find"]}, 2),
+    ("alwaysOn", {}, 2), ("alwaysOn", {"failCommands": ["find"], "threadName": "x"}, 2),
+    ("alwaysOn", {"failCommands": "find"}, 14),
+    ("alwaysOn", {"failCommands": [], "appName": 1}, 14),
+    ("alwaysOn", {"failCommands": ["find"], "blockConnection": True}, 2)])
+def test_fail_points_are_refused_by_name(server, mode, data, code):
+    with pytest.raises(OperationFailure) as refused:
+        fail(server, mode, **data)
+    assert refused.value.code == code
+    with pytest.raises(OperationFailure) as refused:
+        server.command("configureFailPoint", "failEverything", mode="off")
+    assert refused.value.code == 266
