@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Short reads run where they came in, on the network thread; what turns out to be long goes on on a
-// worker.
+// worker. A tailable cursor with awaitData that finds nothing waits for the next write.
 #include "commands/collection_cursor.h"
 
 #include "commands/collection_reader.h"
 #include "query/expression/sort_pattern.h"
+#include "replication/oplog.h"
 
 namespace tessera::commands {
 namespace {
@@ -13,6 +14,8 @@ namespace {
 // Documents of one slice on a network thread, and on a worker.
 constexpr int inline_documents_max = 256;
 constexpr int worker_documents_max = 4096;
+// How often an awaitData cursor of a standalone looks for documents.
+constexpr Duration standalone_looks_again = 50ms;
 
 class CollectionCursor : public CursorSource {
 public:
@@ -50,11 +53,21 @@ public:
         }
         while (true) {
             const int documents_max = is_on_worker ? worker_documents_max : inline_documents_max;
+            replication::Oplog* const oplog = member_.replication->oplog();
+            const std::uint64_t ticket = oplog != nullptr ? oplog->grown().ticket() : 0;
             auto slice = reader_.slice([&](query::Executor& executor) {
                 return fill_slice(executor, batch, documents_max);
             });
             if (!slice) co_return std::move(slice).error();
-            if (*slice == Slice::exhausted) co_return !is_tailing();
+            if (*slice == Slice::exhausted) {
+                if (!is_tailing()) co_return true;
+                const bool waits =
+                    batch.count() == 0 && operation.await_deadline != Instant::max();
+                if (!waits) co_return false;
+                CO_TRY(const bool has_time, co_await await_writes(operation, oplog, ticket));
+                if (!has_time) co_return false;
+                continue;
+            }
             if (*slice == Slice::full) co_return false;
             if (is_on_worker) continue;
             async::resume_on hop(member_.workers);
@@ -70,6 +83,23 @@ private:
     enum class Slice { full, exhausted, unfinished };
 
     bool is_tailing() const { return reader_.request().is_tailable && reader_.has_collection(); }
+
+    // Comes back when something was written since the ticket; false: awaitData's time is over.
+    async::Task<Result<bool>> await_writes(Operation& operation,
+                                           replication::Oplog* oplog,
+                                           std::uint64_t ticket) {
+        async::Notification never;  // A standalone has no log to tell of writes: it looks again.
+        async::Notification& changed = oplog != nullptr ? oplog->grown() : never;
+        Instant until = operation.await_deadline;
+        if (oplog == nullptr) {
+            ticket = never.ticket();
+            until = std::min(until, member_.clock.now() + standalone_looks_again);
+        }
+        async::Cancellation cancellation = operation.cancellation;
+        co_await changed.wait(member_.clock, until, ticket, cancellation);
+        CO_TRY_OK(operation.check(member_.clock));
+        co_return member_.clock.now() < operation.await_deadline;
+    }
 
     // With its limit reached a cursor is closed with that batch: nobody comes for an empty one.
     bool is_done(const query::Executor& executor) const {
