@@ -11,7 +11,7 @@ namespace tessera::query {
 /// Bytes a blocking sort may hold before the query fails with 292.
 inline constexpr std::size_t sort_memory_max = 100ULL * 1024 * 1024;
 /// Steps of execution between two questions whether to go on.
-inline constexpr std::uint32_t steps_per_check = 128;
+inline constexpr std::uint32_t steps_per_check = 8;  // A step may be an expensive $expr.
 /// Plans tried against each other; the rest is ranked by rule alone.
 inline constexpr std::size_t candidates_max = 16;
 /// A trial ends when a plan has given so many documents, is at its end, or all have used up
