@@ -46,9 +46,10 @@ def test_ports_are_free_and_given_once():
 
 
 def test_a_process_can_be_frozen_thawed_and_killed(folder):
-    script = "import json\nprint(json.dumps({'id': 7, 'msg': 'here I am'}), flush=True)\ninput()"
-    child = process.Process("child", ["/bin/sh", "-c", "tail -f /dev/null | exec \"$@\"", "sh",
-                                      sys.executable, "-c", script], f"{folder}/log").start()
+    script = ("import json, signal\n"
+              "print(json.dumps({'id': 7, 'msg': 'here I am'}), flush=True)\n"
+              "signal.pause()")
+    child = process.Process("child", [sys.executable, "-c", script], f"{folder}/log").start()
     assert child.wait_logged(7) == child.logged("here I am")
     child.freeze()
     wait_until(lambda: process.psutil.Process(child.pid).status() == "stopped", 5, "the freeze")
