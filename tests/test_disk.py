@@ -15,6 +15,8 @@ OUT_OF_DISK_SPACE = 14031
 EXIT_PANIC = 14
 DOCUMENT_BYTES = 64 * 1024
 
+# A disk can only be filled safely where a mount namespace may be made: not in every container.
+# The reason names what is missing.
 needs_small_disk = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "-")
 
 

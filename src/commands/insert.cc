@@ -41,7 +41,8 @@ bool is_empty_timestamp(const bson::Element& field) {
            field.value.as_timestamp().is_null();
 }
 
-// A top-level Timestamp(0, 0) stands for now, save in _id and where the client says otherwise.
+// A top-level Timestamp(0, 0) becomes the present cluster time, save in _id and where the client
+// says otherwise (bypassEmptyTsReplacement).
 void fill_empty_timestamps(Member& member, Prepared& prepared) {
     const bson::View view = prepared.document();
     if (std::none_of(view.begin(), view.end(), is_empty_timestamp)) return;

@@ -185,7 +185,7 @@ private:
     void set_mode_by_data();
     /// SECONDARY, or RECOVERING where something keeps this member from being one.
     consensus::MemberState follower_mode() const;
-    /// Why this member cannot follow for now: no source's oplog fits its own. Empty: it can again.
+    /// Why this member is too stale: no source's oplog fits its own. Empty: one does.
     void set_misfit(std::string reason);
 
     // Pulling.
