@@ -4,6 +4,7 @@
 import pytest
 
 from lib import clients, server
+from lib.raw import RawConnection
 from lib.replica_set import ReplicaSet
 from lib.wait import wait_until
 from lib.workload import Workload
@@ -33,6 +34,19 @@ def test_clients_find_the_primary_and_read_from_secondaries(replica_set):
     secondary = items.with_options(read_preference=server.pymongo.ReadPreference.SECONDARY)
     wait_until(lambda: secondary.count_documents({}) == 100, 10, "the secondaries' documents")
     replica_set.assert_equal_data()
+
+
+@pytest.mark.parametrize("whose", ({}, {"internalClient": {"minWireVersion": 0,
+                                                           "maxWireVersion": 21}}))
+def test_a_secondary_serves_nobody_who_means_the_primary(replica_set, whose):
+    """Neither a client nor another member that takes it for the primary still: what it reads may
+    be old."""
+    with RawConnection(replica_set.secondaries()[0].port) as member:
+        assert member.call({"hello": 1, "$db": "admin", **whose})["secondary"]
+        reading = {"find": "items", "$db": "test"}
+        refused = member.call({**reading, "readConcern": {"level": "majority"}})
+        assert (refused["ok"], refused["code"]) == (0, 13435)
+        assert member.call({**reading, "$readPreference": {"mode": "secondaryPreferred"}})["ok"]
 
 
 def test_mongosh_shows_the_set(replica_set):

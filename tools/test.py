@@ -23,12 +23,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 UNIT_SECONDS_MAX = 420
 E2E_SECONDS_MAX = 1500
 QUIET_SECONDS = 10
+REASON_CHARACTERS_MAX = 400
 # ctest says two lines a test; a passing test's are shown only now and then.
 ROUTINE = re.compile(r"^\s*(Start\s+\d+:|\d+/\d+ Test\s+#\d+:.*\sPassed\s)")
 
 
 def count(report):
-    """(passed, failed names) of a JUnit file, or None where there is none to read."""
+    """(passed, failed names with their reasons) of a JUnit file, or None where none can be read."""
     try:
         tree = xml.etree.ElementTree.parse(report)
     except (OSError, xml.etree.ElementTree.ParseError):
@@ -39,10 +40,19 @@ def count(report):
         bad = (case.find("failure") is not None or case.find("error") is not None
                or case.get("status") == "notrun")
         if bad:
-            failed.append("::".join(filter(None, [case.get("classname"), case.get("name")])))
+            name = "::".join(filter(None, [case.get("classname"), case.get("name")]))
+            failed.append(f"{name}: {reason(case)}")
         elif case.find("skipped") is None and case.get("status") != "disabled":
             passed += 1
     return passed, failed
+
+
+def reason(case):
+    """Why a test case failed, as its report says it, in one line."""
+    for kind in ("failure", "error"):
+        if (found := case.find(kind)) is not None:
+            return " ".join((found.get("message") or "no message").split())[:REASON_CHARACTERS_MAX]
+    return "it did not run"
 
 
 def show(lines):

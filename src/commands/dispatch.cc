@@ -204,11 +204,8 @@ Status Dispatcher::check_state(const Call& call) const {
     if (call.has(flags::writes))
         return member_->replication->check_writable(ns, call.client->speaks_hello);
     if (call.has(flags::reads)) {
-        const replication::ReadAccess access{
-            request.read_preference.allows_secondary() ||
-                (call.message.op_code == wire::OpCode::msg && !request.has_read_preference &&
-                 call.client->is_internal),
-            call.client->speaks_hello};
+        const replication::ReadAccess access{request.read_preference.allows_secondary(),
+                                             call.client->speaks_hello};
         return member_->replication->check_readable(ns, access);
     }
     return {};

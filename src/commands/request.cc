@@ -74,7 +74,6 @@ Status parse_concerns(bson::View body, Request& request) {
     }
     if (const bson::Value preference = body["$readPreference"]; preference.is_object()) {
         TRY(request.read_preference, ReadPreference::parse(preference.as_view()));
-        request.has_read_preference = true;
     }
     return {};
 }

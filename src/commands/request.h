@@ -53,7 +53,6 @@ public:
     std::optional<replication::ReadConcern> read_concern;
     std::optional<SessionArguments> session;
     ReadPreference read_preference;
-    bool has_read_preference = false;
     Duration time_max{0};                  // maxTimeMS; 0: none.
     Timestamp cluster_time;                // $clusterTime.clusterTime; null: none.
     bson::View shard_version;              // Empty: none given.

@@ -42,21 +42,30 @@ Status check_not_moving(MemberSharding& sharding, const std::string& ns) {
                  "movePrimary of the database of " + ns + " is in progress");
 }
 
-// Whether this is still the primary shard that the config servers meant.
+// Whether this is still the primary shard that the config servers meant. A config primary that has
+// just been elected may show what its predecessor told to all a little later.
 async::Task<Status> check_primary_shard(MemberSharding& sharding,
                                         const Request& request,
                                         std::string ns,
                                         Instant deadline) {
     CO_TRY(const auto expected,
            routing::DatabaseVersion::parse(request.database_version.as_object_value()));
-    CO_TRY_OK(co_await sharding.state.refresh(ns, deadline));
-    const auto entry = sharding.state.known_database(Namespace::split(ns).db);
-    if (entry && entry->version == expected) co_return Status();
-    routing::StaleDatabaseInfo info;
-    info.db = Namespace::split(ns).db;
-    info.received = expected;
-    if (entry) info.wanted = entry->version;
-    co_return info.to_error("version mismatch for database " + info.db);
+    async::Clock& clock = sharding.member.clock;
+    for (;;) {
+        CO_TRY_OK(co_await sharding.state.refresh(ns, deadline));
+        const auto entry = sharding.state.known_database(Namespace::split(ns).db);
+        if (entry && entry->version == expected) co_return Status();
+        const bool may_be_old = !entry || entry->version.is_older_than(expected);
+        if (!may_be_old || clock.now() >= deadline) {
+            routing::StaleDatabaseInfo info;
+            info.db = Namespace::split(ns).db;
+            info.received = expected;
+            if (entry) info.wanted = entry->version;
+            co_return info.to_error("version mismatch for database " + info.db);
+        }
+        async::sleep_until wait(clock, clock.now() + sharding::limits::discovery_pause_min);
+        co_await wait;
+    }
 }
 
 // Blocks a collection until _shardsvrEndChange, or until the lease is over.

@@ -26,6 +26,13 @@ bson::View batch_of(bson::View reply, const char* name) {
     return batch.is_array() ? batch.as_view() : bson::View();
 }
 
+// A source is whichever member has the data.
+bson::Document to_any_member(const bson::Document& command) {
+    bson::Builder whole;
+    whole.append_all(command).object("$readPreference").append("mode", "secondaryPreferred");
+    return std::move(whole).finish();
+}
+
 OpTime optime_in(bson::View entry) {
     OpTime at;
     if (entry["ts"].type() == bson::Type::timestamp) at.timestamp = entry["ts"].as_timestamp();
@@ -161,7 +168,7 @@ async::Task<Result<bson::Document>> Replication::Driver::ask(Source& source,
                                                              Duration slack) {
     const Instant deadline = now() + slack;
     async::Cancellation cancellation = *fetching_;
-    std::string bytes = std::move(command).release();
+    std::string bytes = to_any_member(command).release();
     CO_TRY(std::string reply,
            co_await source.stream->call(std::move(bytes), deadline, std::move(cancellation)));
     bson::Document document = bson::Document::adopt(std::move(reply));
@@ -186,7 +193,6 @@ bson::Document Replication::Driver::find_command(Timestamp from) const {
     command.append("term", core_->term());
     command.object("readConcern").append("level", "local");
     command.append("$replData", 1).append("$oplogQueryData", 1);
-    command.object("$readPreference").append("mode", "secondaryPreferred");
     command.append("$db", "local");
     return std::move(command).finish();
 }

@@ -72,6 +72,8 @@ inline constexpr Duration discovery_pause_min = std::chrono::milliseconds(20);
 inline constexpr Duration discovery_pause_max = std::chrono::milliseconds(250);
 /// How long a read of the config servers' collections may take by itself.
 inline constexpr Duration config_read = std::chrono::seconds(30);
+/// Reads of what a shard has been told already, until the config servers show it.
+inline constexpr int catch_up_attempts = 7;
 /// Refreshes of one cache entry that may fail in a row before waiters get the error.
 inline constexpr int refresh_attempts = 3;
 

@@ -28,7 +28,35 @@ bool is_reached(const routing::ChunkMap::Pointer& known,
            version.placement >= wanted->version().placement;
 }
 
+bool is_behind(const routing::ChunkMap::Pointer& known,
+               const std::optional<routing::ShardVersion>& wanted) {
+    return wanted && !wanted->is_unsharded() && known != nullptr &&
+           known->version().is_older_than(wanted->version());
+}
+
+bool is_behind(const std::optional<routing::DatabaseEntry>& known,
+               const std::optional<routing::DatabaseVersion>& wanted) {
+    return wanted && known && known->version.is_older_than(*wanted);
+}
+
 }  // namespace
+
+template <class Value, class Load, class IsBehind>
+async::Task<Result<Value>> RoutingCache::until_caught_up(Load load,
+                                                         IsBehind is_behind,
+                                                         Instant deadline) {
+    Duration pause = limits::discovery_pause_min;
+    for (int attempt = 1;; ++attempt) {
+        auto loading = load();
+        Result<Value> loaded = co_await std::move(loading);
+        if (!loaded || !is_behind(*loaded) || attempt == limits::catch_up_attempts ||
+            clock_.now() + pause >= deadline)
+            co_return loaded;
+        async::sleep_until wait(clock_, clock_.now() + pause);
+        co_await wait;
+        pause = std::min(pause * 2, limits::discovery_pause_max);
+    }
+}
 
 template <class EntryType>
 std::shared_ptr<EntryType> RoutingCache::entry_of(
@@ -59,6 +87,7 @@ async::Task<Result<routing::DatabaseEntry>> RoutingCache::get_database(std::stri
         std::shared_ptr<async::Event> running;
         std::shared_ptr<async::Event> mine;
         std::shared_ptr<DatabaseEntry> entry;
+        std::optional<routing::DatabaseVersion> wanted;
         std::uint64_t began_at = 0;
         {
             const std::lock_guard lock(mutex_);
@@ -68,6 +97,7 @@ async::Task<Result<routing::DatabaseEntry>> RoutingCache::get_database(std::stri
             if (!running) {
                 mine = entry->refresh = std::make_shared<async::Event>();
                 began_at = entry->invalidated;
+                wanted = entry->wanted;
             }
         }
         if (running) {
@@ -75,10 +105,14 @@ async::Task<Result<routing::DatabaseEntry>> RoutingCache::get_database(std::stri
             continue;
         }
         const Instant until = std::min(deadline, clock_.now() + limits::config_read);
-        auto loaded = co_await reader_.database(db, until);
+        const auto load = [&] { return reader_.database(db, until); };
+        const auto behind = [&](const auto& known) { return is_behind(known, wanted); };
+        auto loaded =
+            co_await until_caught_up<std::optional<routing::DatabaseEntry>>(load, behind, until);
         {
             const std::lock_guard lock(mutex_);
             entry->refresh.reset();
+            entry->wanted.reset();
             if (loaded && *loaded) {
                 entry->value = **loaded;
                 entry->loaded = began_at;
@@ -99,6 +133,7 @@ async::Task<Result<routing::ChunkMap::Pointer>> RoutingCache::get_chunks(std::st
         std::shared_ptr<async::Event> mine;
         std::shared_ptr<CollectionEntry> entry;
         routing::ChunkMap::Pointer old;
+        std::optional<routing::ShardVersion> wanted;
         std::uint64_t began_at = 0;
         {
             const std::lock_guard lock(mutex_);
@@ -109,6 +144,7 @@ async::Task<Result<routing::ChunkMap::Pointer>> RoutingCache::get_chunks(std::st
             if (!running) {
                 mine = entry->refresh = std::make_shared<async::Event>();
                 began_at = entry->invalidated;
+                wanted = entry->wanted;
             }
         }
         if (running) {
@@ -116,10 +152,14 @@ async::Task<Result<routing::ChunkMap::Pointer>> RoutingCache::get_chunks(std::st
             continue;
         }
         const Instant until = std::min(deadline, clock_.now() + limits::config_read);
-        auto loaded = co_await load(ns, old, until);
+        const auto load_once = [&] { return load(ns, old, until); };
+        const auto behind = [&](const auto& known) { return is_behind(known, wanted); };
+        auto loaded =
+            co_await until_caught_up<routing::ChunkMap::Pointer>(load_once, behind, until);
         {
             const std::lock_guard lock(mutex_);
             entry->refresh.reset();
+            entry->wanted.reset();
             if (loaded) {
                 entry->value = *loaded;
                 entry->loaded = began_at;
@@ -157,7 +197,10 @@ void RoutingCache::mark_stale(const routing::RefreshRequest& request) {
     const std::lock_guard lock(mutex_);
     if (!request.collection.empty()) {
         const auto entry = entry_of(collections_, request.collection);
-        if (!is_reached(entry->value, request.wanted_collection)) ++entry->invalidated;
+        if (!is_reached(entry->value, request.wanted_collection)) {
+            ++entry->invalidated;
+            if (request.wanted_collection) entry->wanted = request.wanted_collection;
+        }
         // The generation may differ because the whole database was made anew.
         if (const auto db = databases_.find(database_of(request.collection));
             db != databases_.end() && !request.wanted_collection)
@@ -167,7 +210,10 @@ void RoutingCache::mark_stale(const routing::RefreshRequest& request) {
         const auto entry = entry_of(databases_, request.database);
         const bool is_reached_now = request.wanted_database && entry->loaded > 0 &&
                                     entry->value.version == *request.wanted_database;
-        if (!is_reached_now) ++entry->invalidated;
+        if (!is_reached_now) {
+            ++entry->invalidated;
+            if (request.wanted_database) entry->wanted = request.wanted_database;
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //
 // RoutingCache: what this process knows of databases and sharded collections. Filled on first use,
 // refreshed when a shard says it is stale; one refresh of a namespace at a time, readers share it.
-// A refresh is incremental within a generation. Used by routers and, with its own reader, by
-// shards.
+// A refresh is incremental within a generation. Config servers may show less than a shard has been
+// told already, when their primary has just been elected: a refresh waits a little for the version
+// that a shard wants. Used by routers and, with its own reader, by shards.
 #pragma once
 
 #include <map>
@@ -42,16 +43,17 @@ public:
 private:
     // A cached value and the refresh that is running, if any; guarded by mutex_. The value is fresh
     // when nothing has invalidated it since the refresh that brought it began.
-    template <class Value>
+    template <class Value, class Version>
     struct Entry {
         Value value{};
+        std::optional<Version> wanted;  // A shard knows this one: the next refresh is to bring it.
         std::uint64_t invalidated = 1;
         std::uint64_t loaded = 0;
         std::shared_ptr<async::Event> refresh;  // Also owned by those who wait for it.
         bool is_fresh() const { return loaded == invalidated; }
     };
-    using CollectionEntry = Entry<routing::ChunkMap::Pointer>;
-    using DatabaseEntry = Entry<routing::DatabaseEntry>;
+    using CollectionEntry = Entry<routing::ChunkMap::Pointer, routing::ShardVersion>;
+    using DatabaseEntry = Entry<routing::DatabaseEntry, routing::DatabaseVersion>;
 
     template <class EntryType>
     static std::shared_ptr<EntryType> entry_of(
@@ -60,6 +62,8 @@ private:
     async::Task<Result<routing::ChunkMap::Pointer>> load(std::string ns,
                                                          routing::ChunkMap::Pointer old,
                                                          Instant deadline);
+    template <class Value, class Load, class IsBehind>
+    async::Task<Result<Value>> until_caught_up(Load load, IsBehind is_behind, Instant deadline);
 
     async::Clock& clock_;
     ConfigReader& reader_;

@@ -22,6 +22,7 @@ class TableReader : public ConfigReader {
 public:
     routing::ChunkMap::Pointer map = routing::testing::map_of({10}, {"A", "B"});
     routing::DatabaseEntry shop;
+    int old_reads = 0;  // So many reads of the database still show the version before.
 
     TableReader() {
         shop.name = "shop";
@@ -32,7 +33,9 @@ public:
     async::Task<Result<std::optional<routing::DatabaseEntry>>> database(std::string db,
                                                                         Instant) override {
         if (db != "shop") co_return std::optional<routing::DatabaseEntry>();
-        co_return std::optional<routing::DatabaseEntry>(shop);
+        routing::DatabaseEntry shown = shop;
+        if (old_reads > 0) --shown.version.last_mod, --old_reads;
+        co_return std::optional<routing::DatabaseEntry>(shown);
     }
     async::Task<Result<std::optional<routing::CollectionEntry>>> collection(std::string ns,
                                                                             Instant) override {
@@ -204,6 +207,27 @@ TEST_F(State, ARangeIsInUseWhileARequestGoesByAMapThatOwnsIt) {
     EXPECT_FALSE(state_.is_range_in_use("shop.items", routing::testing::range(10, highest)));
     use = Error(ErrorCode::interrupted, "");
     EXPECT_FALSE(state_.is_range_in_use("shop.items", routing::testing::range(lowest, 10)));
+}
+
+TEST_F(State, ARefreshWaitsForWhatAShardHasBeenToldAlready) {
+    routing::RefreshRequest request;
+    request.database = "shop";
+    request.wanted_database = reader_.shop.version;
+    ++request.wanted_database->last_mod;
+    reader_.shop.version = *request.wanted_database;
+    reader_.old_reads = 3;
+    cache_.mark_stale(request);
+    const auto caught_up = run(cache_.get_database("shop", async::no_deadline));
+    ASSERT_TRUE(caught_up.has_value());
+    EXPECT_EQ(caught_up->version, reader_.shop.version);
+    EXPECT_EQ(reader_.old_reads, 0);
+
+    // But not for ever: the shard that said so may be wrong.
+    ++request.wanted_database->last_mod;
+    cache_.mark_stale(request);
+    const auto given_up = run(cache_.get_database("shop", async::no_deadline));
+    ASSERT_TRUE(given_up.has_value());
+    EXPECT_EQ(given_up->version, reader_.shop.version);
 }
 
 }  // namespace
