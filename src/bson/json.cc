@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "bson/decimal.h"
+#include "bson/validate.h"
 
 namespace tessera::bson {
 namespace {
@@ -208,7 +209,10 @@ private:
     void composed(const Value& value) {
         switch (value.type()) {
             case Type::binary: {
-                const Binary binary = value.as_binary();
+                Binary binary = value.as_binary();
+                // Subtype 2 repeats its length inside, which JSON leaves out.
+                if (binary.subtype == BinarySubtype::old_binary && binary.bytes.size() >= 4)
+                    binary.bytes.remove_prefix(4);
                 out_ += fmt::format(R"({{"$binary":{{"base64":"{}","subType":"{:02x}"}}}})",
                                     base64(binary.bytes),
                                     static_cast<unsigned>(binary.subtype));
@@ -422,6 +426,7 @@ Result<Document> from_json(std::string_view text) {
     if (parsed == nullptr) return Error(ErrorCode::failed_to_parse, error.message);
     std::string bytes(reinterpret_cast<const char*>(bson_get_data(parsed)), parsed->len);
     bson_destroy(parsed);
+    TRY_OK(validate(bytes));
     return Document::adopt(std::move(bytes));
 }
 

@@ -70,6 +70,15 @@ TEST(Json, ReadsBackWhatItWrites) {
     EXPECT_EQ(canonical->bytes(), sample().bytes());
 }
 
+TEST(Json, ReadsBackTheOldBinaryThatRepeatsItsLength) {
+    const std::string text = R"({"x":{"$binary":{"base64":"//8=","subType":"02"}}})";
+    const auto document = from_json(text);
+    ASSERT_TRUE(document);
+    EXPECT_EQ(document->bytes(),
+              std::string_view("\x13\0\0\0\5x\0\6\0\0\0\2\2\0\0\0\xff\xff\0", 19));
+    EXPECT_EQ(to_json(*document, JsonMode::canonical), text);
+}
+
 TEST(Json, ReadsPlainAndLegacyForms) {
     const Result<Document> plain =
         from_json(R"({"a": 1, "b": [true, null, 2.5], "c": {"d": "e"}})");

@@ -7,6 +7,8 @@ import os
 import pathlib
 import subprocess
 
+from lib.wait import SLOWNESS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECONDS_MAX = 60
 
@@ -37,7 +39,7 @@ def run(name, *arguments, stdin=None, seconds=SECONDS_MAX, code=0, env=None, cwd
     """Runs a client to its end; returns its result, with stdout and stderr as text."""
     command = [str(program(name)), *map(str, arguments)]
     result = subprocess.run(command, input=stdin if stdin is not None else "", text=True,
-                            capture_output=True, timeout=seconds, check=False, cwd=cwd,
+                            capture_output=True, timeout=seconds * SLOWNESS, check=False, cwd=cwd,
                             env={**os.environ, "NO_COLOR": "1", **(env or {})})
     if code is not None and result.returncode != code:
         raise ClientFailed(f"{' '.join(command)}\nended with code {result.returncode}, not {code}\n"

@@ -7,7 +7,7 @@ import subprocess
 
 from lib.process import processes_below, reap_below
 from lib.server import BIN, connect
-from lib.wait import wait_until
+from lib.wait import SLOWNESS, wait_until
 
 
 class LauncherFailed(AssertionError):
@@ -18,7 +18,7 @@ def tessera(*arguments, code=0, seconds=90, env=None):
     """Runs the launcher to its end."""
     command = [str(BIN / "tessera"), *map(str, arguments)]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                            timeout=seconds, check=False, env=env)
+                            timeout=seconds * SLOWNESS, check=False, env=env)
     if code is not None and result.returncode != code:
         raise LauncherFailed(f"{' '.join(command)}\nended with code {result.returncode}, "
                              f"not {code}\n{result.stdout}\n{result.stderr}")

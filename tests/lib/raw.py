@@ -6,6 +6,8 @@ import struct
 
 import bson
 
+from lib.wait import SLOWNESS
+
 OP_MSG = 2013
 SECONDS_MAX = 20
 
@@ -14,7 +16,7 @@ class RawConnection:
     """Speaks OP_MSG with one document section."""
 
     def __init__(self, port):
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS_MAX)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS_MAX * SLOWNESS)
         self._request = 0
 
     def __enter__(self):

@@ -8,7 +8,7 @@ import pymongo
 
 from lib.ports import free_port
 from lib.process import Process
-from lib.wait import wait_until
+from lib.wait import SLOWNESS, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # TESSERA_BIN names the directory of mongod, mongos and tessera; the harness itself is tested by
@@ -19,8 +19,8 @@ TEST_COMMANDS = ("--setParameter", "enableTestCommands=1")
 
 def connect(uri_or_port, **options):
     """A PyMongo client whose waits are short enough for a test; give it a port for one server."""
-    options.setdefault("serverSelectionTimeoutMS", 20000)
-    options.setdefault("connectTimeoutMS", 5000)
+    options.setdefault("serverSelectionTimeoutMS", int(20000 * SLOWNESS))
+    options.setdefault("connectTimeoutMS", int(5000 * SLOWNESS))
     if isinstance(uri_or_port, int):
         options.setdefault("directConnection", True)
         uri_or_port = f"mongodb://127.0.0.1:{uri_or_port}/"

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waiting for a condition, the only way a test may wait."""
 
+import os
 import time
 
+# How many times longer than usual whatever is waited for may take: under a sanitizer, say.
+SLOWNESS = float(os.environ.get("TESSERA_SLOWNESS", "1"))
 PAUSE_SECONDS = 0.02
 PAUSE_SECONDS_MAX = 0.25
 
@@ -18,7 +21,7 @@ def wait_until(predicate, deadline=20.0, what="the condition", unless=None):
     is the test's own and passes through.  `unless`, asked each time, ends the wait early by
     returning the reason why waiting is of no use.
     """
-    end = time.monotonic() + deadline
+    end = time.monotonic() + deadline * SLOWNESS
     pause = PAUSE_SECONDS
     last = None
     while True:
