@@ -27,8 +27,8 @@ make setup-test
 
 say "format (told, not demanded)"
 git ls-files '*.cc' '*.h' | xargs -r clang-format --dry-run 2>&1 |
-    grep -a 'warning: code should' | cut -d: -f1 | sort -u | sed 's/^/not as .clang-format says: /' ||
-    true
+    grep -a 'warning: code should' | cut -d: -f1 | sort -u |
+    sed 's/^/not as .clang-format says: /' || true
 
 say "debug: unit tests, and every header by itself"
 tools/build.sh debug
