@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
 
+#include "base/log_line.h"
+
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -100,7 +102,7 @@ std::string format_line(Severity severity,
                         Component component,
                         int id,
                         std::string_view message,
-                        std::initializer_list<Attribute> attributes) {
+                        std::span<const Attribute> attributes) {
     std::function<WallTime()> clock;
     {
         const std::lock_guard lock(state().mutex);
@@ -182,6 +184,14 @@ void write(Severity severity,
            int id,
            std::string_view message,
            std::initializer_list<Attribute> attributes) {
+    write_line(severity, component, id, message, std::span(attributes.begin(), attributes.size()));
+}
+
+void write_line(Severity severity,
+                Component component,
+                int id,
+                std::string_view message,
+                std::span<const Attribute> attributes) {
     emit(format_line(severity, component, id, message, attributes), false);
 }
 

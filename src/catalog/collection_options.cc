@@ -88,7 +88,7 @@ private:
         if (name == "autoIndexId") {
             if (!is_flag(value)) return wrong_type(field, "bool, long, int, decimal, double");
             out_.has_id_index = is_set(value);
-            if (!out_.has_id_index && ns_.db != "local") {
+            if (!out_.has_id_index && ns_.is_replicated()) {
                 return Error(ErrorCode::invalid_options,
                              "autoIndexId:false is not allowed for replicated collections");
             }

@@ -109,7 +109,8 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
     metadata.uuid = options.uuid;
     metadata.options = checked.document;
     metadata.ident = make_ident("collection");
-    if (checked.has_id_index && !ns.is_oplog()) {
+    // The profile's documents have no _id, as the oplog's.
+    if (checked.has_id_index && !ns.is_oplog() && ns.collection != "system.profile") {
         if (options.id_index) {
             TRY([[maybe_unused]] const auto spec, normalize_index_spec(ns, *options.id_index));
         }

@@ -171,6 +171,10 @@ async::Task<Status> run_aggregation(Member& member, Invocation& invocation, Aggr
         CO_TRY_OK(status);
     }
     const bool writes = pipeline.writes();
+    WriteGate::Pass pass;
+    if (writes) {
+        CO_TRY(pass, co_await member.write_gate.enter(member.clock, *invocation.operation));
+    }
     pipeline.attach(std::move(documents), services.get());
     auto source =
         std::make_unique<PipelineSource>(member, std::move(services), std::move(pipeline));

@@ -69,6 +69,7 @@ public:
                 continue;
             }
             if (*slice == Slice::full) co_return false;
+            ++operation.stats.yields;
             if (is_on_worker) continue;
             async::resume_on hop(member_.workers);
             co_await hop;

@@ -44,6 +44,17 @@ Status CollectionReader::begin(catalog::CollectionLock& lock,
     return {};
 }
 
+void CollectionReader::note_work() {
+    const std::uint64_t keys = executor_->keys_examined();
+    const std::uint64_t docs = executor_->docs_examined();
+    if (Operation* const operation = interrupt_.operation(); operation != nullptr) {
+        operation->stats.examined(keys - keys_noted_, docs - docs_noted_);
+        operation->stats.has_sort_stage |= executor_->has_sort_stage();
+    }
+    keys_noted_ = keys;
+    docs_noted_ = docs;
+}
+
 bool CollectionReader::is_long() const {
     if (!collection_ || is_started_ || collection_->count() <= inline_scan_max) return false;
     const query::ReadRequest& request = executor_->request();

@@ -18,14 +18,15 @@ class OperationInterrupt : public query::InterruptCheck {
 public:
     explicit OperationInterrupt(const async::Clock& clock) : clock_(clock) {}
     /// Null: nothing to ask (between requests).
-    void set_operation(const Operation* operation) { operation_ = operation; }
+    void set_operation(Operation* operation) { operation_ = operation; }
+    Operation* operation() const { return operation_; }
     Status check() override {
         return operation_ != nullptr ? operation_->check(clock_) : Status();
     }
 
 private:
     const async::Clock& clock_;
-    const Operation* operation_ = nullptr;
+    Operation* operation_ = nullptr;
 };
 
 class CollectionReader {
@@ -42,6 +43,7 @@ public:
         std::unique_ptr<storage::Transaction> transaction;
         TRY_OK(begin(lock, transaction));
         auto result = body(*executor_);
+        note_work();
         executor_->save_state();
         return result;
     }
@@ -51,13 +53,15 @@ public:
     bool has_collection() const { return collection_ != nullptr; }
     const catalog::Collection* collection() const { return collection_.get(); }
     const query::ReadRequest& request() const { return executor_->request(); }
-    void set_operation(const Operation* operation) { interrupt_.set_operation(operation); }
+    /// Whose interruption ends a slice, and whose stats a slice's work is added to.
+    void set_operation(Operation* operation) { interrupt_.set_operation(operation); }
     std::string plan_summary() const {
         return is_started_ ? executor_->plan_summary() : std::string();
     }
 
 private:
     Status begin(catalog::CollectionLock& lock, std::unique_ptr<storage::Transaction>& transaction);
+    void note_work();
 
     Member& member_;
     const Namespace ns_;
@@ -67,6 +71,8 @@ private:
     std::shared_ptr<catalog::Collection> collection_;  // Also owned by the catalog until DDL.
     std::unique_ptr<query::Executor> executor_;
     bool is_started_ = false;
+    std::uint64_t keys_noted_ = 0;
+    std::uint64_t docs_noted_ = 0;
 };
 
 }  // namespace tessera::commands

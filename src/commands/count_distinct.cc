@@ -122,6 +122,7 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
     reader.set_operation(invocation.operation.get());
     CO_TRY(const std::int64_t count,
            reader.slice([](query::Executor& executor) { return executor.count(); }));
+    member.operations.set_plan_summary(*invocation.operation, reader.plan_summary());
     append_count(invocation.reply, "n", count);
     co_return Status();
 }
@@ -230,6 +231,7 @@ Status distinct(Member& member, Invocation& invocation) {
         }
     };
     TRY_OK(reader.slice(gather));
+    member.operations.set_plan_summary(*invocation.operation, reader.plan_summary());
     values.append(invocation.reply);
     append_snapshot_time(invocation, invocation.reply);
     return {};

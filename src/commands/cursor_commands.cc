@@ -64,6 +64,20 @@ async::Task<Result<bool>> fill(Node& node, Invocation& invocation, PinnedCursor&
     co_return co_await cursor.source().fill(batch, operation);
 }
 
+// For the log of slow operations and the profiler.
+void note_cursor(Node& node,
+                 const Invocation& invocation,
+                 const PinnedCursor& cursor,
+                 bool is_exhausted) {
+    Operation& operation = *invocation.operation;
+    operation.stats.cursor_id = cursor.id();
+    operation.stats.is_cursor_exhausted = is_exhausted;
+    if (std::string plan = cursor.source().plan_summary(); !plan.empty())
+        node.operations.set_plan_summary(operation, std::move(plan));
+    if (node.profiler.is_watching())
+        operation.stats.originating_command = cursor.options().command;
+}
+
 template <class Role>
 async::Task<Status> get_more(Role& node, Invocation& invocation) {
     CO_TRY(const GetMore args, parse_get_more(invocation.request));
@@ -79,9 +93,11 @@ async::Task<Status> get_more(Role& node, Invocation& invocation) {
             auto batch = object.array("nextBatch");
             filled = co_await fill(node, invocation, cursor, batch, args.batch_size);
             node.metrics.documents_returned.fetch_add(batch.count());
+            invocation.operation->stats.returned = batch.count();
         }
         if (!filled) co_return filled.error();  // The cursor closes with the pin.
         is_exhausted = *filled;
+        note_cursor(node, invocation, cursor, is_exhausted);
         cursor.source().append_cursor_fields(object);
         object.append("id", is_exhausted ? std::int64_t{0} : args.id);
         object.append("ns", args.ns.to_string());
@@ -141,6 +157,7 @@ async::Task<Status> reply_with_cursor(Node& node,
             CO_TRY(is_exhausted, co_await source->fill(batch, operation));
         }
         node.metrics.documents_returned.fetch_add(batch.count());
+        operation.stats.returned = batch.count();
     }
     source->append_cursor_fields(object);
     append_snapshot_time(invocation, object);
@@ -157,11 +174,13 @@ async::Task<Status> reply_with_cursor(Node& node,
         late.done();
         options.command = bson::Document(invocation.request.body);
         id = node.cursors.add(std::move(source), std::move(options));
+        operation.stats.cursor_id = id;
     } else {
         bson::Builder late(late_fields);
         source->append_reply_fields(late);
         late.done();
     }
+    operation.stats.is_cursor_exhausted = id == 0;
     object.append("id", id).append("ns", ns);
     object.done();
     invocation.reply.append_all(bson::View(late_fields.data()));

@@ -164,6 +164,9 @@ Status drop(Member& member, Invocation& invocation) {
         ns.db != "config")
         return Error(ErrorCode::illegal_operation,
                      "can't drop system collection " + ns.to_string());
+    if (ns.collection == profile_collection && member.profiler.settings(ns.db).level > 0)
+        return Error(ErrorCode::illegal_operation,
+                     "turn off profiling before dropping system.profile collection");
     std::size_t indexes = 0;
     TRY_OK(run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
         if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
@@ -188,6 +191,7 @@ Status drop_database(Member& member, Invocation& invocation) {
         check_placement(member, request, Namespace{db, "$cmd"}, true));
     const auto collections = member.catalog->collections(db);
     if (collections.empty()) return {};
+    member.profiler.forget(db);
     for (const auto& collection : collections) {
         const Namespace ns = collection->ns();
         TRY_OK(

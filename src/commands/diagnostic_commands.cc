@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What operators ask a process about itself and its data: serverStatus, collStats, dbStats,
-// dataSize, top, validate, dbHash, fsync, fsyncUnlock, profile, connPoolStats.
+// dataSize, top, validate, dbHash.
 #include "commands/diagnostic_commands.h"
 
 #include "bson/compare.h"
 #include "catalog/index.h"
+#include "catalog/validation.h"
 #include "commands/collection_reader.h"
 #include "commands/ddl_execution.h"
 #include "commands/diagnostic_sources.h"
@@ -212,47 +213,96 @@ Status top(Member& member, Invocation& invocation) {
     return {};
 }
 
-Status validate(Member& member, Invocation& invocation) {
-    const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields("validate", {"full", "background", "metadata",
-                                                   "checkBSONConformance", "repair"}));
-    if (request.body["repair"].is_truthy())
+// What the flags of validate ask for. Fails with InvalidOptions where they exclude one another.
+Result<catalog::ValidationOptions> validation_options(const Member& member, bson::View body) {
+    constexpr std::string_view flag_names[] = {
+        "full", "background", "metadata", "checkBSONConformance", "repair", "fixMultikey"};
+    bool given[std::size(flag_names)] = {};
+    for (std::size_t i = 0; i < std::size(flag_names); ++i) {
+        TRY(given[i], bool_argument(body, flag_names[i], false, "validate"));
+    }
+    const auto [full, background, metadata, conformance, repair, multikey] = given;
+    const auto refuse = [](std::string what) {
+        return Error(ErrorCode::invalid_options, "Running the validate command with " + what);
+    };
+    const auto exclude = [&](std::string_view one, std::string_view two) {
+        return refuse("both { " + std::string(one) + ": true } and { " + std::string(two) +
+                      ": true } is not supported.");
+    };
+    if (background && full) return exclude("background", "full");
+    if (background && repair) return exclude("background", "repair");
+    if (background && multikey) return exclude("background", "fixMultikey");
+    if (conformance && repair) return exclude("checkBSONConformance", "repair");
+    if (conformance && multikey) return exclude("checkBSONConformance", "fixMultikey");
+    if (metadata && (full || background || conformance || repair || multikey))
+        return refuse("{ metadata: true } and any other option is not supported.");
+    const bool is_standalone = !member.replication->is_replica_set();
+    if ((repair || multikey) && !is_standalone)
+        return refuse(std::string(repair ? "{ repair: true }" : "{ fixMultikey: true }") +
+                      " can only be performed in standalone mode.");
+    if (conformance)
         return Error(ErrorCode::command_not_supported,
-                     "validate cannot repair: resync the member instead");
-    TRY(const Namespace ns, request.collection());
-    invocation.ns = ns;
-    if (member.catalog->find_view(ns))
-        return Error(ErrorCode::command_not_supported_on_view, "Cannot validate a view");
-    const catalog::CollectionLock lock = member.catalog->lock_exclusive(ns);
-    if (!lock)
-        return Error(ErrorCode::namespace_not_found,
-                     "Collection '" + ns.to_string() + "' does not exist to validate.");
-    TRY(const auto report, catalog::validate_collection(*lock, *member.engine));
-    bson::Builder& reply = invocation.reply;
+                     "validate: checkBSONConformance is not supported: what is stored was checked "
+                     "when it came");
+    return catalog::ValidationOptions{repair, multikey, full, metadata};
+}
+
+void append_entry_faults(std::string_view field,
+                         const std::vector<catalog::IndexEntryFault>& faults,
+                         bson::Builder& reply) {
+    auto list = reply.array(field);
+    for (const auto& fault : faults) {
+        bson::Builder one = list.object();
+        one.append("indexName", fault.index).append("recordId", fault.record.value);
+        if (!fault.id.is_empty()) one.append("idKey", fault.id);
+    }
+}
+
+void append_validation(const Namespace& ns, const catalog::Validation& report,
+                       bson::Builder& reply) {
     reply.append("ns", ns.to_string());
     append_count(reply, "nInvalidDocuments", report.invalid_documents);
     append_count(reply, "nNonCompliantDocuments", 0);
     append_count(reply, "nrecords", report.records);
-    append_count(reply, "nIndexes", static_cast<std::int64_t>(report.keys_per_index.size()));
+    append_count(reply, "nIndexes", static_cast<std::int64_t>(report.indexes.size()));
     {
         bson::Builder keys = reply.object("keysPerIndex");
-        for (const auto& [name, count] : report.keys_per_index) append_count(keys, name, count);
+        for (const auto& index : report.indexes) append_count(keys, index.name, index.keys);
     }
     {
         bson::Builder details = reply.object("indexDetails");
-        for (const auto& [name, count] : report.keys_per_index)
-            details.object(name).append("valid", report.errors.empty());
+        for (const auto& index : report.indexes)
+            details.object(index.name).append("valid", index.is_valid);
     }
-    reply.append("valid", report.errors.empty()).append("repaired", false);
+    reply.append("valid", report.errors.empty()).append("repaired", report.is_repaired);
     const auto append_texts = [&](std::string_view field, const std::vector<std::string>& texts) {
         auto list = reply.array(field);
         for (const std::string& text : texts) list.append(text);
     };
     append_texts("warnings", report.warnings);
     append_texts("errors", report.errors);
-    reply.array("extraIndexEntries");
-    reply.array("missingIndexEntries");
-    reply.array("corruptRecords");
+    append_entry_faults("extraIndexEntries", report.extra_entries, reply);
+    append_entry_faults("missingIndexEntries", report.missing_entries, reply);
+    auto corrupt = reply.array("corruptRecords");
+    for (const bson::RecordId record : report.corrupt_records) corrupt.append(record.value);
+}
+
+Status validate(Member& member, Invocation& invocation) {
+    const Request& request = invocation.request;
+    TRY_OK(request.check_known_fields("validate", {"full", "background", "metadata",
+                                                   "checkBSONConformance", "repair",
+                                                   "fixMultikey"}));
+    TRY(const Namespace ns, request.collection());
+    invocation.ns = ns;
+    TRY(const auto options, validation_options(member, request.body));
+    if (member.catalog->find_view(ns))
+        return Error(ErrorCode::command_not_supported_on_view, "Cannot validate a view");
+    const catalog::CollectionLock lock = member.catalog->lock_exclusive(ns);
+    if (!lock)
+        return Error(ErrorCode::namespace_not_found,
+                     "Collection '" + ns.to_string() + "' does not exist to validate.");
+    TRY(const auto report, catalog::validate_collection(*lock, *member.engine, options));
+    append_validation(ns, report, invocation.reply);
     return {};
 }
 
@@ -281,36 +331,9 @@ Status db_hash(Member& member, Invocation& invocation) {
     return {};
 }
 
-Status fsync(Member& member, Invocation& invocation) {
-    if (invocation.request.body["lock"].is_truthy())
-        return Error(ErrorCode::command_not_supported,
-                     "fsync with lock is not supported: take a copy of a stopped member");
-    TRY_OK(member.engine->flush_journal());
-    TRY_OK(member.engine->checkpoint());
-    append_count(invocation.reply, "numFiles", 1);
-    return {};
-}
-
-Status fsync_unlock(Member&, Invocation&) {
-    return Error(ErrorCode::illegal_operation, "fsyncUnlock called when not locked");
-}
-
-template <class Role>
-Status profile(Role& node, Invocation& invocation) {
-    const bson::Value level = invocation.request.body.front().value;
-    if (!level.is_number())
-        return Error(ErrorCode::type_mismatch, "profile takes a level: -1, 0, 1 or 2");
-    if (level.to_int64() > 0)
-        return Error(ErrorCode::command_not_supported,
-                     "the profiler is not supported; slow operations are in the log");
-    static_cast<void>(node);
-    invocation.reply.append("was", 0).append("slowms", 100).append("sampleRate", 1.0);
-    return {};
-}
-
 }  // namespace
 
-const std::array<Command, 12> diagnostic_commands = {{
+const std::array<Command, 9> diagnostic_commands = {{
     {"serverStatus", flags::any_state, member_function<server_status>,
      router_function<server_status_on_router>, Counted::command, "Counters of the process."},
     {"collStats", flags::reads, worker_function<coll_stats>, coll_stats_on_router,
@@ -327,12 +350,6 @@ const std::array<Command, 12> diagnostic_commands = {{
      Counted::command, "Checks a collection and its indexes."},
     {"dbHash", flags::any_state, worker_function<db_hash>, nullptr, Counted::command,
      "Hashes of a database's collections."},
-    {"fsync", flags::any_state | flags::admin_only, worker_function<fsync>, nullptr,
-     Counted::command, "Writes everything to disk."},
-    {"fsyncUnlock", flags::any_state | flags::admin_only, worker_function<fsync_unlock>, nullptr,
-     Counted::command, "Ends fsync's lock."},
-    {"profile", flags::any_state, member_function<profile<Member>>,
-     router_function<profile<Router>>, Counted::command, "The profiler's level."},
     {"dbhash", flags::any_state | flags::hidden, worker_function<db_hash>, nullptr,
      Counted::command, "dbHash"},
 }};

@@ -6,5 +6,5 @@
 #include "commands/command.h"
 
 namespace tessera::commands {
-extern const std::array<Command, 12> diagnostic_commands;
+extern const std::array<Command, 9> diagnostic_commands;
 }  // namespace tessera::commands

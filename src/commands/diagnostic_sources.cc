@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/diagnostic_sources.h"
 
+#include <set>
+
 #include "catalog/index.h"
 #include "catalog/index_build.h"
 #include "commands/sharding_member.h"
@@ -9,21 +11,38 @@
 namespace tessera::commands {
 namespace {
 
+void append_client(const Node& node, const ClientInfo& client, bool is_active,
+                   bson::Builder& entry) {
+    entry.append("type", "op").append("host", node.process.host.to_string());
+    entry.append("desc", "conn" + std::to_string(client.connection_id));
+    entry.append("connectionId", static_cast<std::int32_t>(client.connection_id));
+    entry.append("client", client.remote);
+    if (const std::string name = client.app_name(); !name.empty()) entry.append("appName", name);
+    if (const bson::Document metadata = client.metadata(); !metadata.is_empty())
+        entry.append("clientMetadata", metadata);
+    entry.append("active", is_active).append("currentOpTime", node.clock.wall_now());
+    entry.append("threaded", true);
+}
+
+// With the digest of its user, as the server knows a session: nobody's without authentication.
+void append_lsid(bson::View lsid, bson::Builder& entry) {
+    const bson::Value given = lsid["uid"];
+    const bool has_user =
+        given.type() == bson::Type::binary && !given.as_binary().bytes.empty();
+    const std::string nobody = complete(replication::SessionId()).uid;
+    bson::Builder whole = entry.object("lsid");
+    whole.append("id", lsid["id"]);
+    whole.append("uid",
+                 bson::Binary{bson::BinarySubtype::generic,
+                              has_user ? given.as_binary().bytes : std::string_view(nobody)});
+}
+
 void append_operation(const Node& node, const Operation& operation,
                       const Operation::Description& description, bson::Builder& entry) {
     const Duration running = node.clock.now() - operation.started;
-    entry.append("type", "op").append("host", node.process.host.to_string());
-    entry.append("desc", "conn" + std::to_string(operation.client->connection_id));
-    entry.append("connectionId", static_cast<std::int32_t>(operation.client->connection_id));
-    entry.append("client", operation.client->remote);
-    if (const std::string name = operation.client->app_name(); !name.empty())
-        entry.append("appName", name);
-    if (const bson::Document metadata = operation.client->metadata(); !metadata.is_empty())
-        entry.append("clientMetadata", metadata);
-    entry.append("active", true).append("currentOpTime", node.clock.wall_now());
-    entry.append("threaded", true);
+    append_client(node, *operation.client, true, entry);
     append_count(entry, "opid", operation.id);
-    if (!description.lsid.is_empty()) entry.append("lsid", description.lsid);
+    if (!description.lsid.is_empty()) append_lsid(description.lsid, entry);
     entry.append("secs_running", to_milliseconds(running) / 1000);
     entry.append("microsecs_running", to_microseconds(running));
     entry.append("op", description.kind).append("ns", description.ns);
@@ -52,7 +71,7 @@ bson::Document describe(const Node& node, const CursorRegistry::Info& info) {
     bson::Builder entry;
     entry.append("type", "idleCursor").append("host", node.process.host.to_string());
     entry.append("ns", info.options.ns.to_string());
-    if (info.options.session) entry.append("lsid", info.options.session->to_bson());
+    if (info.options.session) append_lsid(info.options.session->to_bson(), entry);
     if (!info.plan_summary.empty()) entry.append("planSummary", info.plan_summary);
     bson::Builder cursor = entry.object("cursor");
     cursor.append("cursorId", info.id).append("createdDate", info.created);
@@ -133,16 +152,30 @@ std::vector<bson::Document> list_catalog(Member& member, const Namespace& ns) {
 
 }  // namespace
 
-std::vector<bson::Document> current_operations(Node& node, bool with_idle_cursors) {
+CurrentOpOptions CurrentOpOptions::parse(bson::View spec) {
+    return {spec["idleCursors"].is_truthy(), spec["idleConnections"].is_truthy()};
+}
+
+std::vector<bson::Document> current_operations(Node& node, const CurrentOpOptions& options) {
     std::vector<bson::Document> documents;
+    std::set<const ClientInfo*> busy;
     node.operations.for_each(
         [&](const Operation& operation, const Operation::Description& description) {
+            busy.insert(operation.client.get());
             if (description.is_hidden) return;
             bson::Builder entry;
             append_operation(node, operation, description, entry);
             documents.push_back(std::move(entry).finish());
         });
-    if (!with_idle_cursors) return documents;
+    if (options.idle_connections) {
+        for (const auto& client : node.operations.clients()) {
+            if (busy.contains(client.get())) continue;
+            bson::Builder entry;
+            append_client(node, *client, false, entry);
+            documents.push_back(std::move(entry).finish());
+        }
+    }
+    if (!options.idle_cursors) return documents;
     for (const auto& info : node.cursors.idle_cursors()) documents.push_back(describe(node, info));
     return documents;
 }
@@ -229,8 +262,9 @@ Result<std::vector<bson::Document>> diagnostic_documents(Member& member,
         return documents;
     }
     if (stage == "$currentOp")
-        return current_operations(member, options["idleCursors"].is_truthy());
+        return current_operations(member, CurrentOpOptions::parse(options));
     if (stage == "$indexStats") return index_stats(member, ns);
+    if (stage == "$planCacheStats") return documents;  // Plans are not cached.
     if (stage == "$listClusterCatalog") return list_catalog(member, ns);
     if (stage == "$listLocalSessions" || stage == "$listSessions") {
         member.operations.for_each(

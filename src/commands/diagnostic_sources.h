@@ -17,8 +17,15 @@ Result<std::vector<bson::Document>> diagnostic_documents(Member& member,
                                                          const Namespace& ns,
                                                          std::string_view stage,
                                                          const bson::Value& spec);
-/// $currentOp's documents: the operations running, and the idle cursors when asked.
-std::vector<bson::Document> current_operations(Node& node, bool with_idle_cursors);
+/// What $currentOp shows besides the operations running.
+struct CurrentOpOptions {
+    bool idle_cursors = false;
+    bool idle_connections = false;
+    /// From the stage's specification; those that change nothing here (allUsers) are not kept.
+    static CurrentOpOptions parse(bson::View spec);
+};
+/// $currentOp's documents.
+std::vector<bson::Document> current_operations(Node& node, const CurrentOpOptions& options);
 /// One collection's storage statistics, as collStats shows them, sizes divided by `scale`.
 bson::Document storage_stats(Member& member, const Namespace& ns, std::int64_t scale);
 

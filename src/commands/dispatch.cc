@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/dispatch.h"
 
-#include "base/log.h"
 #include "bson/json.h"
 #include "commands/placement.h"
+#include "commands/profile.h"
 #include "routing/retry.h"
 
 namespace tessera::commands {
 namespace {
 
-constexpr Duration slow_operation = 100ms;
 constexpr std::size_t logged_command_bytes_max = 10'000;
 
 bool is_data_write(const Command& command) {
@@ -52,15 +51,18 @@ std::string_view kind_name(Counted counted) {
     return "command";
 }
 
-// As currentOp and the log of slow operations show it: "db.collection", or "db.$cmd" when the
-// command is about no collection of that database.
+// As currentOp, the profiler and the log of slow operations show it: "db.collection", or "db.$cmd"
+// when the command is about no collection of that database.
 std::string namespace_of(const Request& request, const Command& command) {
-    const bson::Value first = request.body.front().value;
-    const bool is_get_more = command.counted == Counted::getmore;
-    const bson::Value name = is_get_more ? request.body["collection"] : first;
-    const bool has_name = name.is_string() && (command.flags & flags::admin_only) == 0;
-    return std::string(request.db) + "." +
-           (has_name ? std::string(name.as_string()) : std::string("$cmd"));
+    bson::Value name = request.body.front().value;
+    if (command.counted == Counted::getmore) name = request.body["collection"];
+    const bool is_explain = command.name == "explain" && name.is_object();
+    if (is_explain) name = name.as_view().front().value;
+    const std::string db = std::string(request.db) + ".";
+    if (command.name == "aggregate" && name.is_number()) return db + "$cmd.aggregate";
+    if (!name.is_string() || (command.flags & flags::admin_only) != 0) return db + "$cmd";
+    if (command.name == "dataSize") return std::string(name.as_string());
+    return db + std::string(name.as_string());
 }
 
 }  // namespace
@@ -131,7 +133,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
         complete(call, status, body);
     }
     if (call.operation) {
-        count(call, !status);
+        count(call, status, reply.has_body() ? reply.body().size() : 0);
         node_.operations.end(*call.operation);
     }
     if (reply.has_body())
@@ -291,7 +293,14 @@ async::Task<Status> Dispatcher::execute(Call& call) {
     Invocation& invocation = *call.invocation;
     const Request& request = *call.request;
     if (member_ != nullptr) {
-        CO_TRY_OK(co_await call.command->on_member(*member_, invocation));
+        {
+            std::optional<WriteGate::Pass> pass;
+            if (call.has(flags::writes)) pass = member_->write_gate.try_enter();
+            if (call.has(flags::writes) && !pass) {
+                CO_TRY(pass, co_await member_->write_gate.enter(node_.clock, *call.operation));
+            }
+            CO_TRY_OK(co_await call.command->on_member(*member_, invocation));
+        }
         const bool is_linearizable =
             request.read_concern &&
             request.read_concern->level == replication::ReadLevel::linearizable;
@@ -443,9 +452,9 @@ void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
     if (!operation_time.is_null()) body.append("operationTime", operation_time);
 }
 
-void Dispatcher::count(const Call& call, bool failed) const {
+void Dispatcher::count(const Call& call, const Status& status, std::size_t reply_bytes) const {
     Metrics& metrics = node_.metrics;
-    metrics.note_command(call.command->name, failed);
+    metrics.note_command(call.command->name, !status);
     const Duration taken = node_.clock.now() - call.operation->started;
     const bool is_write = is_data_write(*call.command);
     switch (call.command->counted) {
@@ -473,20 +482,33 @@ void Dispatcher::count(const Call& call, bool failed) const {
     if (has_ns)
         metrics.note(call.invocation->ns,
                      {top_kind(call.command->counted), kind, is_write, taken});
-    // What waited for data to come was not slow.
-    const bool has_awaited = call.operation->await_deadline != Instant::max();
-    if (taken >= slow_operation && !call.has(flags::quiet) && !has_awaited) {
-        log::info(log::Component::command,
-                  51803,
-                  "Slow query",
-                  {{"type", "command"},
-                   {"ns", has_ns ? call.invocation->ns.to_string()
-                                 : namespace_of(*call.request, *call.command)},
-                   {"command", log::Json{bson::to_json(call.request->body).substr(0, 2000)}},
-                   {"remote", call.client->remote},
-                   {"ok", !failed},
-                   {"durationMillis", to_milliseconds(taken)}});
-    }
+    if (node_.profiler.is_of_interest(taken) && !call.has(flags::quiet))
+        record(call, status, taken, reply_bytes);
+}
+
+// For the profiler and the log of slow operations.
+void Dispatcher::record(const Call& call,
+                        const Status& status,
+                        Duration taken,
+                        std::size_t reply_bytes) const {
+    const Request& request = *call.request;
+    const bool has_ns = call.invocation && !call.invocation->ns.collection.empty();
+    const bool is_modify = call.command->name.starts_with("findAnd") ||
+                           call.command->name.starts_with("findand");
+    const ProfileEntry entry{
+        .operation = *call.operation,
+        .stats = call.operation->stats,
+        .op = is_modify ? "command" : kind_name(call.command->counted),
+        .db = request.db,
+        .ns = has_ns ? call.invocation->ns.to_string() : namespace_of(request, *call.command),
+        .command = shown_command(request),
+        .plan_summary = node_.operations.plan_summary(*call.operation),
+        .protocol = call.message.op_code == wire::OpCode::query ? "op_query" : "op_msg",
+        .response_bytes = static_cast<std::int64_t>(reply_bytes),
+        .taken = taken,
+        .error = status ? nullptr : &status.error(),
+        .has_awaited_data = call.operation->await_deadline != Instant::max()};
+    record_profile(node_, member_, entry);
 }
 
 }  // namespace tessera::commands

@@ -48,7 +48,11 @@ private:
     void append_error(Call& call, const Error& error, bson::Builder& body) const;
     void append_labels(const Call& call, ErrorCode code, bson::Builder& body) const;
     void append_times(const Call& call, bson::Builder& body) const;
-    void count(const Call& call, bool failed) const;
+    void count(const Call& call, const Status& status, std::size_t reply_bytes) const;
+    void record(const Call& call,
+                const Status& status,
+                Duration taken,
+                std::size_t reply_bytes) const;
 
     Node& node_;
     Member* const member_ = nullptr;

@@ -139,6 +139,15 @@ async::Task<Status> find_and_modify(Member& member, Invocation& invocation) {
         (args.is_remove ? counters.remove : counters.update).fetch_add(1);
         CO_TRY(Statement statement, Statement::parse(command, args.spec));
         CO_TRY(result, co_await statement.run());
+        OperationStats& stats = invocation.operation->stats;
+        const std::int64_t upserted = result.upserted_id ? 1 : 0;
+        if (args.is_remove) {
+            stats.deleted = result.matched;
+        } else {
+            stats.matched = result.matched - upserted;
+            stats.modified = result.modified;
+            stats.upserted = upserted;
+        }
     }
     append_last_error(args, result, invocation.reply);
     CO_TRY_OK(append_value(member, request, args, result.image, invocation.reply));

@@ -175,6 +175,7 @@ async::Task<Status> insert_on_member(Member& member, Invocation& invocation) {
     }
     CO_TRY_OK(co_await insert_all(insert));
     if (insert.reply.count == 0) note_no_op_write(insert.command);
+    invocation.operation->stats.inserted = insert.reply.count;
     insert.reply.append_head(invocation.reply);
     insert.reply.append_tail(insert.command, invocation.reply);
     co_return Status();

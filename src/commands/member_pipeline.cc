@@ -22,11 +22,30 @@ constexpr int view_depth_max = 20;
 // A collection's documents as a pipeline's source.
 class CollectionDocuments : public query::DocumentCursor {
 public:
-    CollectionDocuments(Member& member, Namespace ns, query::ReadRequest request,
-                        Placement placement, Timestamp read_at)
-        : reader_(member, std::move(ns), std::move(request), std::move(placement), read_at) {}
+    // `operation`: whoever runs the pipeline now; the services it belongs to outlive this.
+    CollectionDocuments(Member& member,
+                        const std::shared_ptr<Operation>& operation,
+                        Namespace ns,
+                        query::ReadRequest request,
+                        Placement placement,
+                        Timestamp read_at)
+        : member_(member),
+          operation_(operation),
+          reader_(member, std::move(ns), std::move(request), std::move(placement), read_at) {}
 
     Result<query::Batch> next() override {
+        reader_.set_operation(operation_.get());
+        auto batch = read();
+        reader_.set_operation(nullptr);
+        // The first collection's plan is the one shown.
+        if (batch && !std::exchange(operation_->stats.has_told_plan, true))
+            member_.operations.set_plan_summary(*operation_, plan_summary());
+        return batch;
+    }
+    std::string plan_summary() const { return reader_.plan_summary(); }
+
+private:
+    Result<query::Batch> read() {
         return reader_.slice([&](query::Executor& executor) -> Result<query::Batch> {
             query::Batch batch;
             while (batch.size() < query::batch_documents_max &&
@@ -41,9 +60,9 @@ public:
             return batch;
         });
     }
-    std::string plan_summary() const { return reader_.plan_summary(); }
 
-private:
+    Member& member_;
+    const std::shared_ptr<Operation>& operation_;
     CollectionReader reader_;
 };
 
@@ -113,8 +132,8 @@ std::unique_ptr<query::DocumentCursor> MemberPipelineServices::open_collection(
             std::vector<std::string>(leading.needed_fields->begin(), leading.needed_fields->end());
     request.sort_bytes_max =
         static_cast<std::size_t>(member_.parameters.query_memory_bytes_max.load());
-    return std::make_unique<CollectionDocuments>(member_, ns, std::move(request),
-                                                 std::move(placement), read_at_);
+    return std::make_unique<CollectionDocuments>(
+        member_, operation_, ns, std::move(request), std::move(placement), read_at_);
 }
 
 Result<std::unique_ptr<query::DocumentCursor>> MemberPipelineServices::open(
@@ -144,8 +163,8 @@ Result<std::unique_ptr<query::DocumentCursor>> MemberPipelineServices::open(
         if (leading.sort) request.sort = *leading.sort;
         request.skip = leading.skip.value_or(0);
         request.limit = leading.limit.value_or(0);
-        source = std::make_unique<CollectionDocuments>(member_, resolved.ns, std::move(request),
-                                                       Placement(), read_at_);
+        source = std::make_unique<CollectionDocuments>(
+            member_, operation_, resolved.ns, std::move(request), Placement(), read_at_);
     }
     pipeline.attach(std::move(source), this);
     return std::unique_ptr<query::DocumentCursor>(

@@ -19,7 +19,9 @@
 #include "commands/fail_points.h"
 #include "commands/metrics.h"
 #include "commands/operation.h"
+#include "commands/profiler.h"
 #include "commands/server_parameters.h"
+#include "commands/write_gate.h"
 #include "replication/replication.h"
 #include "replication/session_catalog.h"
 #include "storage/durability_flusher.h"
@@ -68,6 +70,7 @@ struct Node {
     FailPoints fail_points;
     ServerParameters parameters;
     Metrics metrics;
+    Profiler profiler;
     std::function<ConnectionCounts()> connection_counts;
     /// Begins an orderly shutdown of the process (the shutdown command).
     std::function<void(int exit_code)> request_shutdown;
@@ -125,8 +128,8 @@ struct Member : Node {
     std::unique_ptr<PlacementGate> placement;
     /// Null on members that are neither a shard's nor config servers.
     std::unique_ptr<MemberSharding> sharding;
-    /// Set by fsync lock: writes wait.
-    std::atomic<int> fsync_locks{0};
+    /// Closed by fsync's lock: writes wait.
+    WriteGate write_gate;
 };
 
 struct Router;

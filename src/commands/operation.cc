@@ -58,10 +58,33 @@ void OperationRegistry::set_plan_summary(Operation& operation, std::string summa
     operation.description_.plan_summary = std::move(summary);
 }
 
+std::string OperationRegistry::plan_summary(const Operation& operation) const {
+    const std::lock_guard lock(mutex_);
+    return operation.description_.plan_summary;
+}
+
 void OperationRegistry::set_progress(Operation& operation,
                                      Operation::Description::Progress progress) {
     const std::lock_guard lock(mutex_);
     operation.description_.progress = std::move(progress);
+}
+
+void OperationRegistry::add_client(const std::shared_ptr<ClientInfo>& client) {
+    constexpr std::size_t slack = 64;
+    const std::lock_guard lock(mutex_);
+    if (clients_.size() >= 2 * clients_swept_ + slack) {
+        std::erase_if(clients_, [](const auto& each) { return each.expired(); });
+        clients_swept_ = clients_.size();
+    }
+    clients_.push_back(client);
+}
+
+std::vector<std::shared_ptr<ClientInfo>> OperationRegistry::clients() const {
+    std::vector<std::shared_ptr<ClientInfo>> open;
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : clients_)
+        if (auto client = each.lock()) open.push_back(std::move(client));
+    return open;
 }
 
 bool OperationRegistry::kill(std::int64_t id, ErrorCode code) {

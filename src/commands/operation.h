@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "async/clock.h"
 #include "async/event.h"
@@ -46,6 +47,51 @@ private:
     std::string app_name_;
 };
 
+/// What an operation has done so far, for the profiler and the log of slow operations. Numbers that
+/// nobody counted stay at -1.
+struct OperationStats {
+    static constexpr std::int64_t uncounted = -1;
+    std::int64_t keys_examined = 0;
+    std::int64_t docs_examined = 0;
+    std::int64_t returned = uncounted;
+    std::int64_t inserted = uncounted;
+    std::int64_t matched = uncounted;
+    std::int64_t modified = uncounted;
+    std::int64_t upserted = uncounted;
+    std::int64_t deleted = uncounted;
+    std::int64_t write_conflicts = 0;
+    std::int64_t yields = 0;      // How often it let go of its locks and went on.
+    std::int64_t cursor_id = 0;   // 0: it left none open.
+    bool has_read = false;        // keys_examined and docs_examined are counted.
+    bool has_told_plan = false;   // Of a pipeline, whose cursors come and go.
+    bool has_sort_stage = false;
+    bool is_cursor_exhausted = false;
+    bool is_profiled = false;     // Its statements have their own documents in the profile.
+    bson::Document originating_command;  // Of a getMore's cursor, while somebody profiles.
+
+    void add(const OperationStats& other) {
+        const auto sum = [](std::int64_t& mine, std::int64_t theirs) {
+            if (theirs != uncounted) mine = theirs + (mine == uncounted ? 0 : mine);
+        };
+        keys_examined += other.keys_examined;
+        docs_examined += other.docs_examined;
+        write_conflicts += other.write_conflicts;
+        yields += other.yields;
+        has_read |= other.has_read;
+        has_sort_stage |= other.has_sort_stage;
+        sum(inserted, other.inserted);
+        sum(matched, other.matched);
+        sum(modified, other.modified);
+        sum(upserted, other.upserted);
+        sum(deleted, other.deleted);
+    }
+    void examined(std::uint64_t keys, std::uint64_t docs) {
+        has_read = true;
+        keys_examined += static_cast<std::int64_t>(keys);
+        docs_examined += static_cast<std::int64_t>(docs);
+    }
+};
+
 class Operation : public std::enable_shared_from_this<Operation> {
 public:
     Operation(std::int64_t its_id,
@@ -61,6 +107,7 @@ public:
     async::Cancellation cancellation;
     Instant deadline = Instant::max();        // By maxTimeMS.
     Instant await_deadline = Instant::max();  // How long an awaitData getMore waits for data.
+    OperationStats stats;  // Written and read by the operation alone.
 
     /// Marks it killed, with the code it will fail with, and cancels what it waits for.
     void kill(ErrorCode code);
@@ -104,6 +151,11 @@ public:
     void describe(Operation& operation, Operation::Description description);
     void set_plan_summary(Operation& operation, std::string summary);
     void set_progress(Operation& operation, Operation::Description::Progress progress);
+    std::string plan_summary(const Operation& operation) const;
+
+    /// A connection was opened; it is known until it is closed.
+    void add_client(const std::shared_ptr<ClientInfo>& client);
+    std::vector<std::shared_ptr<ClientInfo>> clients() const;
 
     /// Returns whether there was such an operation.
     bool kill(std::int64_t id, ErrorCode code);
@@ -120,6 +172,8 @@ private:
     mutable std::mutex mutex_;  // Guards what follows, and the descriptions.
     std::int64_t next_id_ = 1;
     std::list<std::shared_ptr<Operation>> operations_;
+    std::vector<std::weak_ptr<ClientInfo>> clients_;  // Closed ones are dropped as it grows.
+    std::size_t clients_swept_ = 0;                   // How many were left at the last sweep.
 };
 
 }  // namespace tessera::commands

@@ -44,8 +44,14 @@ Status show(const std::vector<bson::Document>& operations, Invocation& invocatio
 }
 
 Status current_op(Member& member, Invocation& invocation) {
-    return show(current_operations(member, invocation.request.body["$all"].is_truthy()),
-                invocation);
+    const bool shows_all = invocation.request.body["$all"].is_truthy();
+    TRY_OK(show(current_operations(member, {shows_all, shows_all}), invocation));
+    if (member.write_gate.is_closed()) {
+        invocation.reply.append("fsyncLock", true);
+        invocation.reply.append(
+            "info", "use db.fsyncUnlock() to terminate the fsync write/snapshot lock");
+    }
+    return {};
 }
 
 async::Task<Status> current_op_on_router(Router& router, Invocation& invocation) {

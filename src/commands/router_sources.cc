@@ -60,7 +60,7 @@ Result<std::vector<bson::Document>> RouterPipelineServices::current_operations_o
     const bson::Value& spec) {
     const bson::View options = spec.is_object() ? spec.as_view() : bson::View();
     if (options["localOps"].is_truthy())
-        return current_operations(router_, options["idleCursors"].is_truthy());
+        return current_operations(router_, CurrentOpOptions::parse(options));
     TRY(const auto shards,
         async::block_on(router_.control, all_shards(router_, call_->invocation())));
     std::vector<routing::ShardTarget> targets;

@@ -128,6 +128,9 @@ Result<std::vector<bson::RecordId>> Statement::State::find_candidates() {
         if (!has_document) break;
         found.push_back(executor.record_id());
     }
+    command.invocation.operation->stats.examined(executor.keys_examined(),
+                                                 executor.docs_examined());
+    command.invocation.operation->stats.has_sort_stage |= executor.has_sort_stage();
     executor.save_state();
     command.member.operations.set_plan_summary(*command.invocation.operation,
                                                executor.plan_summary());
@@ -202,6 +205,7 @@ Result<bool> Statement::State::write_by_id(const bson::Value& id) {
     if (!lock) return false;
     TRY(auto unit, command.begin_unit());
     TRY(const auto found, lock->find_by_id(unit.transaction(), id));
+    command.invocation.operation->stats.examined(found ? 1 : 0, found ? 1 : 0);
     if (!found) return false;
     TRY(const Outcome outcome, write_found(*lock, unit, found->id, found->document));
     return outcome != Outcome::gone;

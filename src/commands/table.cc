@@ -13,9 +13,11 @@
 #include "commands/diagnostic_commands.h"
 #include "commands/explain_command.h"
 #include "commands/find_command.h"
+#include "commands/fsync_command.h"
 #include "commands/hello.h"
 #include "commands/info_commands.h"
 #include "commands/operation_commands.h"
+#include "commands/profile.h"
 #include "commands/replication_commands.h"
 #include "commands/session_commands.h"
 #include "commands/sharding_commands.h"
@@ -37,12 +39,13 @@ std::vector<const Command*> make_table() {
         &find_and_modify_lower_command, &find_documents_command,
         &hello_command,           &insert_command,
         &is_master_command,       &is_master_lower_command,
-        &update_command,
+        &profile_command,         &update_command,
     };
     add(table, catalog_commands);
     add(table, cursor_commands);
     add(table, ddl_commands);
     add(table, diagnostic_commands);
+    add(table, fsync_commands);
     add(table, info_commands);
     add(table, operation_commands);
     add(table, replication_commands);

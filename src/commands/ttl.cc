@@ -68,6 +68,8 @@ Status expire_index(Member& member, const Namespace& ns, const catalog::Index& i
     for (const bson::RecordId record : records) {
         if (!member.replication->is_writable_primary() && member.replication->is_replica_set())
             return {};
+        const auto pass = member.write_gate.try_enter();
+        if (!pass) return {};
         const auto status = remove_one(member, ns, record, key.front().name, before);
         // A conflict means that somebody writes the document just now: the next pass sees.
         if (!status && status.error().code() != ErrorCode::write_conflict) return status;

@@ -2,7 +2,9 @@
 //
 // update and delete: each statement through Statement, the answers gathered as for insert.
 #include <algorithm>
+#include <utility>
 
+#include "commands/profile.h"
 #include "commands/statement.h"
 #include "commands/support.h"
 #include "commands/write_commands.h"
@@ -121,6 +123,22 @@ Status add_retried(
     return {};
 }
 
+void add(std::int64_t& counter, std::int64_t number) {
+    counter = std::max<std::int64_t>(counter, 0) + number;
+}
+
+// For the profiler and the log of slow operations.
+void note_statement(OperationStats& stats, const StatementResult& result, bool is_update) {
+    if (!is_update) {
+        add(stats.deleted, result.matched);
+        return;
+    }
+    const std::int64_t upserted = result.upserted_id ? 1 : 0;
+    add(stats.matched, result.matched - upserted);
+    add(stats.modified, result.modified);
+    add(stats.upserted, upserted);
+}
+
 async::Task<Status> run_statement(
     WriteCommand& command, bson::View given, std::size_t index, bool is_update, Totals& totals) {
     CO_TRY(const auto executed, command.executed(index));
@@ -134,7 +152,10 @@ async::Task<Status> run_statement(
     auto& counters = command.member.metrics.operations;
     (is_update ? counters.update : counters.remove).fetch_add(1, std::memory_order_relaxed);
     CO_TRY(Statement statement, Statement::parse(command, spec));
-    CO_TRY(const StatementResult result, co_await statement.run());
+    auto done = co_await statement.run();
+    if (!done) co_return std::move(done).error();
+    const StatementResult& result = *done;
+    note_statement(command.invocation.operation->stats, result, is_update);
     totals.reply.count += result.matched;
     totals.modified += result.modified;
     if (result.upserted_id)
@@ -159,6 +180,44 @@ void append_totals(const WriteCommand& command,
     totals.reply.append_tail(command, reply);
 }
 
+// A statement's own document in the profile.
+class StatementProfile {
+public:
+    explicit StatementProfile(WriteCommand& command)
+        : command_(command),
+          operation_(*command.invocation.operation),
+          before_(std::exchange(operation_.stats, OperationStats())),
+          started_(command.member.clock.now()) {}
+
+    void record(bson::View statement, bool is_update, const Status& status) {
+        Member& member = command_.member;
+        bson::Builder shown;
+        for (const bson::Element& field : statement)
+            shown.append(field);
+        if (is_update && !statement.has("multi")) shown.append("multi", false);
+        if (is_update && !statement.has("upsert")) shown.append("upsert", false);
+        const ProfileEntry entry{.operation = operation_,
+                                 .stats = operation_.stats,
+                                 .op = is_update ? "update" : "remove",
+                                 .db = command_.ns.db,
+                                 .ns = command_.ns.to_string(),
+                                 .command = shortened(std::move(shown).finish()),
+                                 .plan_summary = member.operations.plan_summary(operation_),
+                                 .taken = member.clock.now() - started_,
+                                 .error = status ? nullptr : &status.error(),
+                                 .is_logged_apart = true};
+        record_profile(member, &member, entry);
+        operation_.stats.add(before_);
+        operation_.stats.is_profiled = true;
+    }
+
+private:
+    WriteCommand& command_;
+    Operation& operation_;
+    const OperationStats before_;
+    const Instant started_;
+};
+
 async::Task<Status> run_statements(Member& member, Invocation& invocation, bool is_update) {
     const Request& request = invocation.request;
     CO_TRY_OK(request.check_known_fields(is_update ? "update" : "delete",
@@ -176,7 +235,10 @@ async::Task<Status> run_statements(Member& member, Invocation& invocation, bool 
     Totals totals;
     for (std::size_t i = 0; i < statements.size(); ++i) {
         CO_TRY_OK(invocation.operation->check(member.clock));
+        std::optional<StatementProfile> profile;
+        if (member.profiler.is_watching()) profile.emplace(command);
         const auto status = co_await run_statement(command, statements[i], i, is_update, totals);
+        if (profile) profile->record(statements[i], is_update, status);
         if (status) continue;
         if (ends_command(status.error())) co_return status.error();
         totals.reply.add_error(static_cast<std::int64_t>(i), status.error());

@@ -61,7 +61,7 @@ Result<WriteCommand> parse_write_command(Member& member,
                          std::to_string(statements) + " operations.");
     const bson::Value ordered = request.body["ordered"];
     const bool is_client = !invocation.operation->client->is_internal;
-    if (is_client && ns.is_oplog())
+    if (is_client && (ns.is_oplog() || ns.collection == profile_collection))
         return Error(ErrorCode::invalid_namespace, "cannot write to '" + ns.to_string() + "'");
     WriteCommand command{member, invocation, std::move(ns), true, true, {}, {}, 0};
     read_statement_ids(command);
@@ -101,6 +101,7 @@ Status ensure_collection(Member& member, Invocation& invocation, const Namespace
 async::Task<Result<bool>> ConflictBackoff::again(const Error& error) {
     if (error.code() != ErrorCode::write_conflict) co_return false;
     member_.metrics.write_conflicts.fetch_add(1, std::memory_order_relaxed);
+    ++operation_.stats.write_conflicts;
     CO_TRY_OK(operation_.check(member_.clock));
     if (++attempts_ > immediate_attempts) {
         const Duration pause =

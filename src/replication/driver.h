@@ -73,6 +73,8 @@ public:
     Result<bson::Document> freeze(Duration period);
     Result<bson::Document> sync_from(const HostAndPort& source);
     Status set_maintenance(bool on);
+    async::Task<bool> hold_applying(Instant deadline);
+    void release_applying();
     Result<bson::Document> status();
     /// Hands a message to the core and waits for its answer.
     async::Task<Result<bson::Document>> answer(HostAndPort from, consensus::Message request);
@@ -280,6 +282,8 @@ private:
     std::optional<Term> draining_;  // From the end of catch-up until this member steps down.
     bool is_broken_ = false;        // An entry could not be applied: this member can go no further.
     bool is_applying_ = false;
+    bool is_in_batch_ = false;  // A worker applies now.
+    bool is_held_ = false;      // See hold_applying().
     HostAndPort asked_source_;
     std::string misfit_;  // See set_misfit().
     async::Notification pull_changed_;

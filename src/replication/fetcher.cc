@@ -83,6 +83,10 @@ async::Task<void> Replication::Driver::pull() {
                 if (!has_buffered()) break;
                 co_await pull_changed_.wait(env_.clock, async::no_deadline, applied, stopping_);
             }
+            while (is_held_ && !is_stopping_) {
+                const auto held = pull_changed_.ticket();
+                co_await pull_changed_.wait(env_.clock, async::no_deadline, held, stopping_);
+            }
             if (is_stopping_) break;
             const auto status = co_await roll_back(*source);
             if (!status && !is_stopping_) {
@@ -340,6 +344,11 @@ void Replication::Driver::drop_buffer() {
 async::Task<std::vector<bson::Document>> Replication::Driver::take_due() {
     std::vector<bson::Document> due;
     while (!buffer_.empty() && !is_stopping_) {
+        if (is_held_) {
+            const auto held = pull_changed_.ticket();
+            co_await pull_changed_.wait(env_.clock, async::no_deadline, held, stopping_);
+            continue;
+        }
         Fetched& front = buffer_.front();
         // An entry is due so long after it was written by the primary's clock.
         const auto is_late = [&](const bson::Document& entry) {
@@ -373,6 +382,21 @@ async::Task<std::vector<bson::Document>> Replication::Driver::take_due() {
     co_return due;
 }
 
+async::Task<bool> Replication::Driver::hold_applying(Instant deadline) {
+    is_held_ = true;
+    while (is_in_batch_ && !is_stopping_ && now() < deadline) {
+        const auto ticket = pull_changed_.ticket();
+        co_await pull_changed_.wait(env_.clock, deadline, ticket, stopping_);
+    }
+    if (is_in_batch_ || is_stopping_) release_applying();
+    co_return is_held_;
+}
+
+void Replication::Driver::release_applying() {
+    is_held_ = false;
+    pull_changed_.notify();
+}
+
 // Applies what was fetched, in its order, until nothing is left.
 async::Task<void> Replication::Driver::apply_fetched() {
     while (true) {
@@ -380,11 +404,13 @@ async::Task<void> Replication::Driver::apply_fetched() {
         if (entries.empty()) break;
         const Timestamp newest = optime_in(entries.back()).timestamp;
         (void)env_.logical_clock.advance(newest, wall());
+        is_in_batch_ = true;
         async::resume_on there(env_.workers);
         co_await there;
         const auto status = applier_.apply(entries, ApplyMode::exact, oplog_.get());
         async::resume_on back(env_.control);
         co_await back;
+        is_in_batch_ = false;
         if (!status) {
             buffer_.clear();
             buffer_bytes_ = 0;

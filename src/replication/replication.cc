@@ -150,6 +150,25 @@ async::Task<Status> Replication::set_maintenance(bool on) {
     co_return result;
 }
 
+async::Task<bool> Replication::hold_applying(Instant deadline) {
+    Visit visit(environment_.control);
+    auto there = visit.there();
+    co_await there;
+    const bool is_held = co_await driver_->hold_applying(deadline);
+    auto back = visit.back();
+    co_await back;
+    co_return is_held;
+}
+
+async::Task<void> Replication::release_applying() {
+    Visit visit(environment_.control);
+    auto there = visit.there();
+    co_await there;
+    driver_->release_applying();
+    auto back = visit.back();
+    co_await back;
+}
+
 async::Task<Result<bson::Document>> Replication::on_heartbeat(bson::Document request) {
     CO_TRY(consensus::HeartbeatRequest parsed, parse_heartbeat_request(request));
     if (request["checkEmpty"].is_truthy() && driver_->view().config != nullptr)

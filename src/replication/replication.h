@@ -143,6 +143,10 @@ public:
     async::Task<Result<bson::Document>> freeze(Duration period);
     async::Task<Result<bson::Document>> sync_from(HostAndPort source);
     async::Task<Status> set_maintenance(bool on);
+    /// Fetched entries are not applied until they are released (fsync with lock). Comes back when
+    /// none is being applied; false: the deadline was first, and nothing is held.
+    async::Task<bool> hold_applying(Instant deadline);
+    async::Task<void> release_applying();
     std::int32_t rollback_id() const;
     /// Tells this process from all others: what _isSelf answers as "id".
     const std::string& instance_id() const;

@@ -178,7 +178,7 @@ Status WriteUnit::command(const Namespace& ns,
                           const std::optional<bson::Uuid>& uuid,
                           bson::View object,
                           std::optional<bson::View> object2) {
-    if (state_->oplog() == nullptr || ns.db == "local") return {};
+    if (state_->oplog() == nullptr || !ns.is_replicated()) return {};
     OplogEntry entry;
     entry.kind = OpKind::command;
     entry.ns = ns.command_namespace();

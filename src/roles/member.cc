@@ -121,7 +121,7 @@ async::Task<void> MemberRole::keep_counts() {
             status = member_->catalog->recount(check);
             is_due = !status;
         }
-        if (status) status = member_->catalog->save_counts();
+        if (status && !member_->write_gate.is_closed()) status = member_->catalog->save_counts();
         async::resume_on back(surroundings_.control);
         co_await back;
         if (!status && !stopping_.is_cancelled())

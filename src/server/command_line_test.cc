@@ -114,6 +114,20 @@ TEST(CommandLine, WarnsOfOptionsWithoutEffect) {
     EXPECT_THAT(parse(Program::mongod, {"--quiet"})->warnings, IsEmpty());
 }
 
+TEST(CommandLine, SetsTheProfiler) {
+    const Settings settings = settings_of({"--profile", "2", "--slowms", "7",
+                                           "--slowOpSampleRate", "0.25"});
+    EXPECT_EQ(settings.profile.level, 2);
+    EXPECT_EQ(settings.profile.slow_ms, 7);
+    EXPECT_EQ(settings.profile.sample_rate, 0.25);
+    EXPECT_EQ(settings_of({}).profile.level, 0);
+    EXPECT_EQ(settings_of({}).profile.slow_ms, 100);
+    EXPECT_THAT(refusal_of({"--profile", "3"}), HasSubstr("--profile"));
+    EXPECT_THAT(refusal_of({"--slowOpSampleRate", "2"}), HasSubstr("between 0 and 1"));
+    EXPECT_TRUE(parse(Program::mongos, {"--configdb", "c/a:1", "--slowms", "7"}));
+    EXPECT_FALSE(parse(Program::mongos, {"--configdb", "c/a:1", "--profile", "1"}));
+}
+
 TEST(CommandLine, CountsTheLettersOfVerbosity) {
     EXPECT_EQ(settings_of({}).verbosity, 0);
     EXPECT_EQ(settings_of({"-v"}).verbosity, 1);

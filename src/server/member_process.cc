@@ -92,6 +92,8 @@ int run_member(const Settings& settings) {
         const auto set = (*role)->member().parameters.set_at_startup(name, value);
         if (!set) return report_failure(exit_code::bad_options, set.error());
     }
+    const auto profiled = (*role)->member().profiler.set_defaults(settings.profile);
+    if (!profiled) return report_failure(exit_code::bad_options, profiled.error());
     machinery.handler().set_dispatcher((*role)->dispatcher(), (*role)->member());
     machinery.accept();
 

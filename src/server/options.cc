@@ -174,6 +174,29 @@ Status set_authorization(Settings& settings, Value value) {
         "or say disabled");
 }
 
+Status set_sample_rate(Settings& settings, Value value) {
+    if (!(value.number >= 0.0 && value.number <= 1.0))
+        return bad_value("slowOpSampleRate must be between 0 and 1");
+    settings.profile.sample_rate = value.number;
+    return ok();
+}
+
+Status set_profile_level(Settings& settings, Value value) {
+    if (value.integer < 0 || value.integer > 2)
+        return bad_value("--profile is 0 (off), 1 (slow operations) or 2 (all)");
+    settings.profile.level = static_cast<int>(value.integer);
+    return ok();
+}
+
+Status set_profile_mode(Settings& settings, Value value) {
+    const std::string_view modes[] = {"off", "slowOp", "all"};
+    const auto* const found = std::find(std::begin(modes), std::end(modes), value.text);
+    if (found == std::end(modes))
+        return bad_value("operationProfiling.mode is off, slowOp or all, not " + value.text);
+    settings.profile.level = static_cast<int>(found - std::begin(modes));
+    return ok();
+}
+
 constexpr std::string_view no_authentication =
     "authentication is not supported yet; start without it, on a loopback address";
 constexpr std::string_view no_tls =
@@ -215,10 +238,17 @@ constexpr Option table[] = {
      [](Settings& s, Value v) { s.is_quiet = v.flag; return ok(); }},
     {"syslog", 0, both, Kind::flag, Use::refused, "",
      "the log goes to standard output or to --logpath", nullptr},
-    {"slowms", 0, both, Kind::integer, Use::ignored, "operationProfiling.slowOpThresholdMs",
-     "Slow operations are not logged by themselves", nullptr},
-    {"profile", 0, for_mongod, Kind::integer, Use::refused, "",
-     "set the profiling level with the profile command, for one database", nullptr},
+    {"slowms", 0, both, Kind::integer, Use::applied, "operationProfiling.slowOpThresholdMs",
+     "Milliseconds after which an operation is slow: logged, and profiled at level 1",
+     [](Settings& s, Value v) { s.profile.slow_ms = v.integer; return ok(); }},
+    {"slowOpSampleRate", 0, both, Kind::number, Use::applied,
+     "operationProfiling.slowOpSampleRate", "The part of slow operations that is logged, 0 to 1",
+     set_sample_rate},
+    {"profile", 0, for_mongod, Kind::integer, Use::applied, "",
+     "Level of the profiler: 0 off, 1 slow operations, 2 all", set_profile_level},
+    {"", 0, for_mongod, Kind::text, Use::applied, "operationProfiling.mode", "", set_profile_mode},
+    {"", 0, both, Kind::text, Use::applied, "operationProfiling.filter", "",
+     [](Settings& s, Value v) { s.profile.filter = v.text; return ok(); }},
     // Network.
     {"port", 0, both, Kind::integer, Use::applied, "net.port",
      "Port; default 27017 (--shardsvr 27018, --configsvr 27019); 0: any free one", set_port},

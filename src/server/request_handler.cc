@@ -25,6 +25,7 @@ void RequestHandler::on_open(net::Connection& connection) {
     client->info->connection_id = connection.id();
     client->info->remote = connection.remote().to_string();
     client->info->remote_host = connection.remote();
+    node_->operations.add_client(client->info);
     connection.state = std::move(client);
 }
 

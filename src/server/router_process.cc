@@ -38,6 +38,8 @@ int run_router(const Settings& settings) {
         const auto set = role->router().parameters.set_at_startup(name, value);
         if (!set) refused = set.error();
     }
+    if (const auto set = role->router().profiler.set_defaults(settings.profile); !set)
+        refused = set.error();
     int code = exit_code::bad_options;
     if (refused) {
         report_failure(code, *refused);

@@ -13,6 +13,7 @@
 
 #include "base/host_and_port.h"
 #include "bson/view.h"
+#include "commands/profiler.h"
 
 namespace tessera::server {
 
@@ -55,6 +56,7 @@ struct Settings {
     bool is_quiet = false;
     int verbosity = 0;
     std::vector<std::pair<std::string, std::string>> parameters;  // --setParameter.
+    commands::ProfileDefaults profile;
 
     std::vector<std::string> argv;
     bson::Document parsed;  // getCmdLineOpts.parsed

@@ -26,6 +26,7 @@ public:
     ~WiredTigerEngine() override;
 
     std::string_view name() const override { return "wiredTiger"; }
+    WT_CONNECTION* connection() const { return connection_; }
     Result<TablePtr> create_table(std::string_view ident, TableOptions options) override;
     Result<TablePtr> open_table(std::string_view ident) override;
     void drop_table(std::string_view ident, Timestamp when) override;

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include "commands/command.h"
+
+namespace tessera::commands {
+extern const std::array<Command, 2> fsync_commands;
+}  // namespace tessera::commands
