@@ -13,7 +13,7 @@
 /// what a burst freed goes back to the system within ten seconds.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0";
+const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0,tcache_max:196608";
 }
 
 namespace {

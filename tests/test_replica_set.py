@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A replica set of real processes: fail-over by kill -9, freeze and step-down under a workload."""
 
+import uuid
+
 import pytest
+from bson import Binary, Int64
 
 from lib import clients, server
 from lib.raw import RawConnection
@@ -47,6 +50,29 @@ def test_a_secondary_serves_nobody_who_means_the_primary(replica_set, whose):
         refused = member.call({**reading, "readConcern": {"level": "majority"}})
         assert (refused["ok"], refused["code"]) == (0, 13435)
         assert member.call({**reading, "$readPreference": {"mode": "secondaryPreferred"}})["ok"]
+
+
+def test_a_batch_of_inserts_is_one_entry_and_a_retry_on_the_next_primary_repeats_nothing(
+        replica_set):
+    documents = [{"_id": i, "text": "x" * 500} for i in range(1000)]
+    session = {"id": Binary(uuid.uuid4().bytes, 4)}
+    insert = {"insert": "batch", "$db": "test", "lsid": session, "txnNumber": Int64(3)}
+    first, others = replica_set.primary(), replica_set.secondaries()
+    with RawConnection(first.port) as primary:
+        assert primary.call({**insert, "documents": documents[:600]})["n"] == 600
+    entries = list(first.client.local["oplog.rs"].find({"o.applyOps.ns": "test.batch"}))
+    assert len(entries) < 10
+    assert [each["stmtId"] for entry in entries for each in entry["o"]["applyOps"]] == [*range(600)]
+    assert all(entry["multiOpType"] == 1 for entry in entries)
+    first.client.admin.command("replSetStepDown", 20)
+    wait_until(lambda: any(replica_set.state_of(m) == 1 for m in others), 20, "another primary")
+    with RawConnection(replica_set.primary().port) as primary:
+        again = primary.call({**insert, "documents": documents})
+    assert again["n"] == 1000 and again["retriedStmtIds"] == [*range(600)]
+    assert replica_set.client.test.batch.count_documents({}) == 1000
+    replica_set.assert_equal_data()
+    applied = first.client.admin.command("serverStatus")["opcountersRepl"]
+    assert applied["insert"] >= 400
 
 
 def test_mongosh_shows_the_set(replica_set):

@@ -227,3 +227,18 @@ def test_a_write_that_is_retried_after_its_document_moved_is_done_once(sharded):
     assert second["retriedStmtIds"] == [0]
     assert sharded.client.db.c.find_one({"n": 70})["z"] == 1
     client.close()
+
+
+def test_a_batch_that_is_retried_after_its_documents_moved_is_inserted_once(sharded):
+    sharded.shard_by_n(1)
+    sharded.admin.command("split", "db.c", middle={"n": 50})
+    client = connect(sharded.routers[0].port, retryWrites=False)
+    session = client.start_session()
+    documents = [{"_id": n, "n": n} for n in range(1, 101)]
+    insert = {"insert": "c", "txnNumber": Int64(4), "lsid": session.session_id}
+    assert client.db.command({**insert, "documents": documents[:90]})["n"] == 90
+    sharded.move(70, "sh2")
+    again = client.db.command({**insert, "documents": documents})
+    assert again["n"] == 100 and sorted(again["retriedStmtIds"]) == [*range(90)]
+    assert sorted(d["n"] for d in sharded.client.db.c.find()) == [*range(101)]
+    client.close()

@@ -14,9 +14,11 @@
 namespace tessera::commands {
 namespace {
 
-// Bounded by what the journal's record of one unit takes: its buffer grows with every document.
-constexpr std::size_t group_documents_max = 64;
-constexpr std::size_t group_bytes_max = 128 * 1024;
+// Bounded by what one oplog entry, and the journal's record of it, take at once. The entry with
+// what it says of each document is to fit 128 KiB: the allocator's next size is a quarter larger.
+constexpr std::size_t group_documents_max = 500;
+constexpr std::size_t group_bytes_max = 126 * 1024;
+constexpr std::size_t bytes_per_document = 120;
 // Beyond this an insert leaves the network thread.
 constexpr std::size_t inline_bytes_max = 128 * 1024;
 
@@ -73,11 +75,11 @@ Status insert_group(Insert& insert, const std::vector<Prepared>& group) {
     const catalog::CollectionLock lock = member.catalog->lock_shared(command.ns);
     if (!lock) return ensure_collection(member, command.invocation, command.ns);
     TRY(auto unit, command.begin_unit());
-    if (command.ns.is_replicated() && group.size() > 1)
-        TRY_OK(unit.reserve(static_cast<std::uint32_t>(group.size())));
+    std::vector<replication::InsertStatement> inserts;
+    inserts.reserve(group.size());
     for (const Prepared& each : group)
-        TRY_OK(unit.insert(*lock, each.document(), command.statement_id(each.index),
-                           command.validates));
+        inserts.push_back({each.document(), command.statement_id(each.index)});
+    TRY_OK(unit.insert_all(*lock, inserts, command.validates));
     if (lock->options().is_capped) TRY_OK(unit.trim_capped(*lock));
     TRY(const OpTime at, unit.commit());
     command.wrote(at);
@@ -146,13 +148,14 @@ async::Task<Status> insert_all(Insert& insert) {
             if (insert.command.is_ordered) co_return Status();
             continue;
         }
-        bytes += prepared->document().size();
-        group.push_back(std::move(*prepared));
-        if (group.size() >= group_documents_max || bytes >= group_bytes_max) {
+        const std::size_t more = prepared->document().size() + bytes_per_document;
+        if (group.size() >= group_documents_max || bytes + more > group_bytes_max) {
             bytes = 0;
             CO_TRY(const bool goes_on, co_await flush(insert, group));
             if (!goes_on) co_return Status();
         }
+        bytes += more;
+        group.push_back(std::move(*prepared));
     }
     CO_TRY([[maybe_unused]] const bool goes_on, co_await flush(insert, group));
     co_return Status();

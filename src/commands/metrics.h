@@ -67,7 +67,6 @@ struct TopEntry {
 class Metrics {
 public:
     OpCounters operations;
-    OpCounters replicated;
     LatencyCounter reads;
     LatencyCounter writes;
     LatencyCounter command_latency;

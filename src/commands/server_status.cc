@@ -42,6 +42,13 @@ void append_counters(std::string_view name, const OpCounters& counters, bson::Bu
     object.append("getmore", counters.getmore.load()).append("command", counters.command.load());
 }
 
+void append_applied(const replication::AppliedCounts& counts, bson::Builder& reply) {
+    bson::Builder object = reply.object("opcountersRepl");
+    object.append("insert", counts.inserts).append("query", std::int64_t{0});
+    object.append("update", counts.updates).append("delete", counts.removes);
+    object.append("getmore", std::int64_t{0}).append("command", counts.commands);
+}
+
 void append_latencies(const Metrics& metrics, bson::Builder& reply) {
     bson::Builder object = reply.object("opLatencies");
     const auto append = [&](std::string_view name, const LatencyCounter& counter) {
@@ -219,8 +226,8 @@ void append_server_status(Node& node, Member* member, bson::Builder& reply) {
     }
     append_latencies(node.metrics, reply);
     append_counters("opcounters", node.metrics.operations, reply);
-    append_counters("opcountersRepl", node.metrics.replicated, reply);
     if (member != nullptr) {
+        append_applied(member->replication->applied_counts(), reply);
         {
             bson::Builder builds = reply.object("activeIndexBuilds");
             append_count(

@@ -19,8 +19,7 @@ struct Applier::Group {
 namespace {
 
 bool is_command(const ParsedEntry& entry) {
-    if (entry.kind != OpKind::command || entry.object.is_empty()) return false;
-    return entry.object.front().name != "applyOps";
+    return entry.kind == OpKind::command && !entry.object.is_empty() && !entry.is_apply_ops();
 }
 
 bson::Document copy_of(bson::View view) {
@@ -41,6 +40,7 @@ Status Applier::apply(std::span<const bson::Document> entries, ApplyMode mode, O
         end_builds_before(parsed[at].optime.term);
         if (is_command(parsed[at])) {
             TRY_OK(apply_command(parsed[at], mode, oplog));
+            commands_.fetch_add(1, std::memory_order_relaxed);
             last_wall_.store(parsed[at].wall);
             if (oplog != nullptr) oplog->set_visible(parsed[at].optime);
             ++at;
@@ -57,6 +57,13 @@ Status Applier::apply(std::span<const bson::Document> entries, ApplyMode mode, O
         at = end;
     }
     return {};
+}
+
+AppliedCounts Applier::counts() const {
+    return {inserts_.load(std::memory_order_relaxed),
+            updates_.load(std::memory_order_relaxed),
+            removes_.load(std::memory_order_relaxed),
+            commands_.load(std::memory_order_relaxed)};
 }
 
 Status Applier::apply_group(Entries entries, ApplyMode mode, Oplog* oplog) {
@@ -139,10 +146,13 @@ Status Applier::apply_crud(Group& group, const ParsedEntry& entry, ApplyMode mod
     switch (entry.kind) {
         case OpKind::insert:
             if (collection->options().is_capped) group.capped.insert(collection);
+            inserts_.fetch_add(1, std::memory_order_relaxed);
             return apply_insert(group, *collection, entry.object);
         case OpKind::update:
+            updates_.fetch_add(1, std::memory_order_relaxed);
             return apply_update(group, *collection, entry, mode);
         default:
+            removes_.fetch_add(1, std::memory_order_relaxed);
             return apply_remove(group, *collection, entry);
     }
 }
@@ -201,21 +211,12 @@ Status Applier::apply_nested(Group& group, const ParsedEntry& entry, ApplyMode m
         if (entry.object.has(part))
             return Error(ErrorCode::oplog_operation_unsupported,
                          "applyOps with " + std::string(part) + " is not supported");
-    const bson::Value operations = entry.object["applyOps"];
-    if (!operations.is_array())
-        return Error(ErrorCode::oplog_operation_unsupported, "applyOps is not an array");
-    for (const bson::Element& each : operations.as_view()) {
-        if (!each.value.is_object()) return Error(ErrorCode::bad_value, "malformed applyOps");
-        // Nested operations have no position of their own.
-        bson::Builder whole;
-        whole.append_all(each.value.as_view());
-        whole.append("ts", entry.optime.timestamp).append("t", entry.optime.term);
-        const bson::Document document = std::move(whole).finish();
-        TRY(const ParsedEntry nested, ParsedEntry::parse(document));
-        if (nested.kind == OpKind::command)
+    TRY(const auto operations, entry.operations());
+    for (const ParsedEntry& each : operations) {
+        if (each.kind == OpKind::command)
             return Error(ErrorCode::oplog_operation_unsupported,
                          "a command within applyOps is not supported");
-        if (nested.kind != OpKind::no_op) TRY_OK(apply_crud(group, nested, mode));
+        if (each.kind != OpKind::no_op) TRY_OK(apply_crud(group, each, mode));
     }
     return {};
 }

@@ -6,6 +6,7 @@
 // one of its own. Synchronous; one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -44,6 +45,8 @@ public:
 
     /// The wall-clock time of the newest entry applied.
     WallTime last_wall() const { return last_wall_.load(); }
+    /// From any thread.
+    AppliedCounts counts() const;
 
 private:
     struct Group;
@@ -96,6 +99,10 @@ private:
     std::map<bson::Uuid, BegunBuild> begun_builds_;
     Term newest_term_ = term_uninitialized;
     std::atomic<WallTime> last_wall_{};
+    std::atomic<std::int64_t> inserts_{0};
+    std::atomic<std::int64_t> updates_{0};
+    std::atomic<std::int64_t> removes_{0};
+    std::atomic<std::int64_t> commands_{0};
 };
 
 }  // namespace tessera::replication

@@ -50,6 +50,7 @@ public:
     // ---- From any thread ----------------------------------------------------------------------
     MemberView view() const;
     consensus::MemberState state() const { return state_.load(); }
+    AppliedCounts applied_counts() const { return applier_.counts(); }
     OpTime commit_point() const;
     std::int32_t rollback_id() const { return rollback_id_.load(); }
     bson::Uuid make_uuid();

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,18 +49,47 @@ struct EntrySession {
     std::string needs_retry_image;         // "", "preImage" or "postImage".
 };
 
-/// An entry about to be written; documents are views that must live until encode().
+struct InsertStatement {
+    bson::View document;
+    StatementId statement = no_statement;
+};
+
+/// What names a document in the oplog: _id, then the fields of its collection's shard key.
+void append_document_key(bson::View document, bson::View shard_key, bson::Builder& out);
+
+/// Documents that one unit inserted into a collection: one entry for all of them, an applyOps at
+/// one position, as MongoDB 8 logs the batches of an insert.
+struct InsertedBatch {
+    std::string_view ns;
+    bson::Uuid collection;
+    std::span<const InsertStatement> inserts;
+    bson::View shard_key;
+    bool from_migrate = false;
+
+    /// Appends the field applyOps; the statements' numbers when they are `remembered`.
+    void append_to(bson::Builder& object, bool remembered) const;
+};
+
+/// An entry about to be written; what it points to must live until encode() or begin().
 struct OplogEntry {
     OpKind kind = OpKind::no_op;
     std::string ns;                        // "db.coll", "db.$cmd" or "".
     std::optional<bson::Uuid> uuid;
     bson::View object;                     // o
+    const InsertedBatch* batch = nullptr;  // In place of `object`.
     std::optional<bson::View> object2;     // o2
     bool from_migrate = false;
     std::optional<EntrySession> session;
 
     /// Writes the whole entry document.
     void encode(OpTime at, WallTime wall, std::string& out) const;
+    /// The same in two steps, for who does not know the position yet. `previous`: prevOpTime, of an
+    /// entry with a session.
+    void begin(bson::Builder& entry) const;
+    static void end(bson::Builder& entry,
+                    OpTime at,
+                    WallTime wall,
+                    const std::optional<OpTime>& previous);
 };
 
 /// An entry read back. Views into the bytes it was parsed from.
@@ -75,8 +105,23 @@ struct ParsedEntry {
     std::optional<EntrySession> session;
     bson::View whole;
 
-    /// Fails with BadValue or OplogOperationUnsupported on what is not an entry.
+    /// Fails with BadValue or OplogOperationUnsupported on what is not an entry. The statements of
+    /// an applyOps are those of its operations.
     static Result<ParsedEntry> parse(bson::View entry);
+
+    bool is_apply_ops() const;
+    /// The operations of an applyOps, which have no position but the entry's. Fails as parse().
+    Result<std::vector<ParsedEntry>> operations() const;
+    /// One of operations() as an entry that stands for itself.
+    bson::Document as_entry() const;
+};
+
+/// Operations applied since the start (opcountersRepl); commands count as one each.
+struct AppliedCounts {
+    std::int64_t inserts = 0;
+    std::int64_t updates = 0;
+    std::int64_t removes = 0;
+    std::int64_t commands = 0;
 };
 
 /// Reads {ts, t}; fails with BadValue.

@@ -253,6 +253,10 @@ OpTime Replication::commit_point() const {
     return driver_->commit_point();
 }
 
+AppliedCounts Replication::applied_counts() const {
+    return driver_->applied_counts();
+}
+
 Result<OpTime> Replication::write_noop(bson::View object) {
     if (!is_writable_primary()) return not_writable(true);
     TRY(auto unit, WriteUnit::begin(*this, environment_.engine, environment_.clock));

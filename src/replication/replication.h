@@ -22,6 +22,7 @@
 #include "consensus/core.h"
 #include "replication/logical_clock.h"
 #include "replication/oplog.h"
+#include "replication/oplog_entry.h"
 #include "replication/read_write_concern.h"
 #include "storage/durability_flusher.h"
 #include "storage/engine.h"
@@ -102,6 +103,8 @@ public:
     LogicalClock& logical_clock() const { return environment_.logical_clock; }
     OpTime last_applied() const;
     OpTime commit_point() const;
+    /// What this member has applied as others wrote it.
+    AppliedCounts applied_counts() const;
     /// Writes a no-op entry {msg...} as primary and returns its position.
     Result<OpTime> write_noop(bson::View object);
 

@@ -91,6 +91,45 @@ TEST(Replication, SessionsAreKnownOnSecondaries) {
     }
 }
 
+TEST(Replication, ABatchOfInsertsIsOneEntryAndIsKnownStatementByStatement) {
+    TestSet set(3);
+    ASSERT_TRUE(set.initiate(3));
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    TestMember& primary = *set.primary();
+    const SessionId id{primary.replication->make_uuid(), std::string(32, 'u')};
+    ASSERT_TRUE(primary.insert(items, item(100, 0)));
+    ASSERT_TRUE(primary.sessions->ensure_collections());
+    const std::size_t before = primary.oplog().size();
+    OpTime last;
+    {
+        const auto lease = set.run(
+            primary.sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
+        ASSERT_TRUE(lease);
+        const std::vector<bson::Document> batch{item(1, 1), item(2, 2), item(3, 3)};
+        const auto at = primary.insert_batch(items, batch, *lease->get());
+        ASSERT_TRUE(at) << at.error().to_string();
+        last = *at;
+        EXPECT_EQ((*lease)->executed(2), last);
+    }
+    EXPECT_EQ(primary.oplog().size(), before + 1);
+    ASSERT_TRUE(await(set, primary, last));
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    std::size_t index = 0;
+    while (&set[index] != &primary)
+        ++index;
+    set.kill(index);
+    ASSERT_TRUE(set.wait([&] { return set.primary() != nullptr; }));
+    TestMember& heir = *set.primary();
+    EXPECT_EQ(heir.count(items), 4U);
+    EXPECT_EQ(heir.replication->applied_counts().inserts, 4);
+    const auto lease = set.run(
+        heir.sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
+    ASSERT_TRUE(lease) << lease.error().to_string();
+    for (StatementId statement = 0; statement < 3; ++statement)
+        EXPECT_EQ((*lease)->executed(statement), last);
+    EXPECT_FALSE((*lease)->executed(3));
+}
+
 TEST(Replication, AcknowledgedWritesSurviveThePrimary) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));

@@ -94,6 +94,19 @@ protected:
     }
     bool becomes_primary() { return async::block_on(workers_, until_writable()); }
 
+    // Documents `first` to `last` as one entry.
+    OpTime insert_batch(std::int32_t first, std::int32_t last) {
+        const auto lock = catalog_->lock_shared(items);
+        std::vector<bson::Document> documents;
+        for (std::int32_t id = first; id <= last; ++id)
+            documents.push_back(bson::make("_id", id));
+        std::vector<InsertStatement> inserts;
+        for (const bson::Document& each : documents)
+            inserts.push_back({each, no_statement});
+        auto unit = WriteUnit::begin(*replication_, *engine_, clock_);
+        if (!unit || !unit->insert_all(*lock, inserts)) return {};
+        return unit->commit().value_or(OpTime());
+    }
     OpTime insert(std::int32_t id) {
         if (catalog_->find(items) == nullptr) {
             const auto lock = catalog_->lock_exclusive(items);
@@ -154,6 +167,17 @@ TEST_P(RestartTest, KeepsWhatItAcknowledged) {
     ASSERT_TRUE(acknowledge(insert(4)));
     restart();
     EXPECT_TRUE(has(4));
+}
+
+TEST_P(RestartTest, KeepsABatchOfWhichOnlyTheLogIsDurable) {
+    ASSERT_TRUE(async::block_on(workers_, replication_->initiate({})));
+    ASSERT_TRUE(becomes_primary());
+    ASSERT_TRUE(acknowledge(insert(1)));
+    ASSERT_TRUE(engine_->checkpoint());
+    ASSERT_TRUE(acknowledge(insert_batch(2, 40)));
+    restart();
+    for (int id = 1; id <= 40; ++id)
+        EXPECT_TRUE(has(id)) << id;
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines,

@@ -29,13 +29,29 @@ Result<std::optional<bson::Document>> find_one(catalog::Catalog& catalog,
 }  // namespace
 
 std::optional<OpTime> Session::executed(StatementId statement) const {
-    const auto found = executed_.find(statement);
-    if (found == executed_.end()) return std::nullopt;
-    return found->second;
+    const auto after = executed_.upper_bound(statement);
+    if (after == executed_.begin()) return std::nullopt;
+    const Run& run = std::prev(after)->second;
+    if (run.last < statement) return std::nullopt;
+    return run.at;
+}
+
+// The first that is remembered of a statement counts.
+void Session::add_executed(StatementId statement, OpTime at) {
+    const auto after = executed_.upper_bound(statement);
+    if (after != executed_.begin()) {
+        Run& before = std::prev(after)->second;
+        if (statement <= before.last) return;
+        if (statement == before.last + 1 && before.at == at) {
+            before.last = statement;
+            return;
+        }
+    }
+    executed_.emplace_hint(after, statement, Run{statement, at});
 }
 
 void Session::remember(const std::vector<StatementId>& statements, OpTime at) {
-    for (const StatementId statement : statements) executed_.emplace(statement, at);
+    for (const StatementId statement : statements) add_executed(statement, at);
     last_write_ = at;
 }
 
@@ -122,7 +138,7 @@ Status SessionCatalog::load(Session& session, std::int64_t txn_number) const {
         TRY(const ParsedEntry entry, ParsedEntry::parse(*bytes));
         if (!entry.session || entry.session->txn_number != txn_number) break;
         for (const StatementId statement : entry.session->statements)
-            session.executed_.emplace(statement, at);
+            session.add_executed(statement, at);
         at = entry.session->previous;
     }
     return {};

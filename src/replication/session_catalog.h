@@ -52,7 +52,13 @@ private:
     const SessionId id_;
     std::int64_t txn_number_ = -1;
     OpTime last_write_;
-    std::map<StatementId, OpTime> executed_;
+    // Runs of statements that one entry made, by their first: commands number theirs in turn.
+    struct Run {
+        StatementId last;
+        OpTime at;
+    };
+    void add_executed(StatementId statement, OpTime at);
+    std::map<StatementId, Run> executed_;
     bool is_incomplete_ = false;
     bool is_loaded_ = false;
 };

@@ -55,6 +55,10 @@ public:
     Result<OpTime> insert_in_session(const Namespace& ns,
                                      std::span<const bson::Document> documents,
                                      Session& session);
+    /// The same as one entry.
+    Result<OpTime> insert_batch(const Namespace& ns,
+                                std::span<const bson::Document> documents,
+                                Session& session);
     Result<OpTime> update(const Namespace& ns,
                           std::int32_t id,
                           bson::View after,

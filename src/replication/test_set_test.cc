@@ -348,6 +348,23 @@ Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
     return unit.commit();
 }
 
+Result<OpTime> TestMember::insert_batch(const Namespace& ns,
+                                        std::span<const bson::Document> documents,
+                                        Session& session) {
+    TRY_OK(replication->check_writable(ns));
+    TRY_OK(ensure(ns));
+    TRY_OK(sessions->ensure_collections());
+    const auto lock = catalog->lock_shared(ns);
+    WriteOrigin origin;
+    origin.session = &session;
+    TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
+    std::vector<InsertStatement> inserts;
+    for (const bson::Document& document : documents)
+        inserts.push_back({document, static_cast<StatementId>(inserts.size())});
+    TRY_OK(unit.insert_all(*lock, inserts));
+    return unit.commit();
+}
+
 Result<OpTime> TestMember::update(const Namespace& ns,
                                   std::int32_t id,
                                   bson::View after,

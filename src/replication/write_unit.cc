@@ -6,25 +6,43 @@
 namespace tessera::replication {
 namespace {
 
-// {_id, shard key fields}: what names a document in the oplog.
+// Encoded entries of this size are worth keeping the buffer for the thread's next unit.
+constexpr std::size_t kept_buffer_bytes = std::size_t{256} << 10;
+
 bson::Document document_key(bson::View document, bson::View shard_key) {
     bson::Builder key;
-    key.append("_id", document["_id"]);
-    for (const bson::Element& field : shard_key) {
-        if (field.name == "_id") continue;
-        const bson::Value value = document.at_path(field.name);
-        if (!value.is_missing()) key.append(field.name, value);
-    }
+    append_document_key(document, shard_key, key);
     return std::move(key).finish();
 }
+
+// Where entries are encoded. A unit does not leave its thread, and threads write unit after unit.
+class EntryBuffer {
+public:
+    EntryBuffer() : bytes_(std::move(spare())) { bytes_.clear(); }
+    EntryBuffer(const EntryBuffer&) = delete;
+    EntryBuffer& operator=(const EntryBuffer&) = delete;
+    ~EntryBuffer() {
+        if (bytes_.capacity() <= kept_buffer_bytes) spare() = std::move(bytes_);
+    }
+    std::string& operator*() { return bytes_; }
+
+private:
+    static std::string& spare() {
+        static thread_local std::string bytes;
+        return bytes;
+    }
+    std::string bytes_;
+};
 
 }  // namespace
 
 struct WriteUnit::State {
-    struct Pending {  // The one entry of a unit that reserved nothing.
-        OplogEntry entry;
-        bson::Document object;
-        std::optional<bson::Document> object2;
+    State(Replication& its_replication, async::Clock& its_clock, WriteOrigin its_origin)
+        : replication(its_replication), clock(its_clock), origin(its_origin) {}
+
+    struct Pending {  // The one entry of a unit that reserved nothing: its position is missing.
+        bson::Builder entry;
+        std::optional<OpTime> previous;
     };
     struct Image {
         bool is_post = false;
@@ -38,12 +56,12 @@ struct WriteUnit::State {
     catalog::CollectionLock images;
     OplogSlots slots;
     std::uint32_t slots_used = 0;
-    std::optional<Pending> pending;
     std::optional<Image> image;
     std::vector<StatementId> statements;
     OpTime last;
     WallTime last_wall;  // Of the entry at `last`: the session record tells the same everywhere.
-    std::string encoded;  // An entry at a time: the buffer serves them all.
+    EntryBuffer encoded;  // An entry at a time: the buffer serves them all.
+    std::optional<Pending> pending;
 
     Oplog* oplog() const { return replication.oplog(); }
 };
@@ -62,19 +80,7 @@ Result<WriteUnit> WriteUnit::begin(Replication& replication,
                                    storage::Engine& engine,
                                    async::Clock& clock,
                                    WriteOrigin origin) {
-    WriteUnit unit(std::make_unique<State>(State{.replication = replication,
-                                                 .clock = clock,
-                                                 .origin = origin,
-                                                 .transactions = {},
-                                                 .images = {},
-                                                 .slots = {},
-                                                 .slots_used = 0,
-                                                 .pending = {},
-                                                 .image = {},
-                                                 .statements = {},
-                                                 .last = {},
-                                                 .last_wall = {},
-                                                 .encoded = {}}));
+    WriteUnit unit(std::make_unique<State>(replication, clock, origin));
     TRY(unit.transaction_, engine.begin());
     return unit;
 }
@@ -103,6 +109,32 @@ Status WriteUnit::insert(catalog::Collection& collection,
     entry.object2 = key.view();
     entry.from_migrate = state_->origin.from_migrate;
     return log(std::move(entry), statement);
+}
+
+Status WriteUnit::insert_all(catalog::Collection& collection,
+                             std::span<const InsertStatement> inserts,
+                             bool validates) {
+    if (inserts.size() == 1)
+        return insert(collection, inserts[0].document, inserts[0].statement, validates);
+    const bool is_logged = state_->oplog() != nullptr && collection.ns().is_replicated();
+    ENSURE(!is_logged || state_->slots.count() == 0);
+    for (const InsertStatement& each : inserts) {
+        TRY([[maybe_unused]] const auto record,
+            collection.insert(*transaction_, each.document, validates));
+    }
+    if (!is_logged) return {};
+    const std::string ns = collection.ns().to_string();
+    const WriteOrigin& origin = state_->origin;
+    const InsertedBatch batch{
+        ns, collection.uuid(), inserts, origin.shard_key, origin.from_migrate};
+    OplogEntry entry;
+    entry.kind = OpKind::command;
+    entry.ns = "admin.$cmd";
+    entry.batch = &batch;
+    if (origin.session != nullptr)
+        for (const InsertStatement& each : inserts)
+            if (each.statement != no_statement) state_->statements.push_back(each.statement);
+    return log(std::move(entry), no_statement);
 }
 
 Status WriteUnit::update(catalog::Collection& collection,
@@ -235,22 +267,20 @@ Status WriteUnit::log(OplogEntry entry, StatementId statement) {
         if (statement != no_statement) state.statements.push_back(statement);
     }
     if (state.slots.count() == 0) {
-        // The position comes at the commit; until then the entry needs documents of its own.
+        // The position comes at the commit.
         ENSURE(!state.pending);
-        State::Pending pending{entry, bson::Document(entry.object), {}};
-        if (entry.object2) pending.object2 = bson::Document(*entry.object2);
-        state.pending = std::move(pending);
-        state.pending->entry.object = state.pending->object;
-        if (state.pending->object2) state.pending->entry.object2 = state.pending->object2->view();
+        state.pending.emplace(bson::Builder(*state.encoded), std::nullopt);
+        entry.begin(state.pending->entry);
+        if (entry.session) state.pending->previous = entry.session->previous;
         return {};
     }
     ENSURE(state.slots_used < state.slots.count());
     state.last = state.slots[state.slots_used++];
     TRY_OK(transaction_->set_timestamp(state.last.timestamp));
     state.last_wall = state.clock.wall_now();
-    state.encoded.clear();
-    entry.encode(state.last, state.last_wall, state.encoded);
-    return state.oplog()->write(*transaction_, state.last, state.encoded);
+    (*state.encoded).clear();
+    entry.encode(state.last, state.last_wall, *state.encoded);
+    return state.oplog()->write(*transaction_, state.last, *state.encoded);
 }
 
 Result<OpTime> WriteUnit::commit() {
@@ -260,8 +290,10 @@ Result<OpTime> WriteUnit::commit() {
         state.last = state.slots[0];
         TRY_OK(transaction_->set_timestamp(state.last.timestamp));
         state.last_wall = state.clock.wall_now();
-        state.pending->entry.encode(state.last, state.last_wall, state.encoded);
-        TRY_OK(state.oplog()->write(*transaction_, state.last, state.encoded));
+        bson::Builder& entry = state.pending->entry;
+        OplogEntry::end(entry, state.last, state.last_wall, state.pending->previous);
+        entry.done();
+        TRY_OK(state.oplog()->write(*transaction_, state.last, *state.encoded));
     }
     Session* const session = state.last.is_null() ? nullptr : state.origin.session;
     if (session != nullptr) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,10 @@ public:
                   bson::View document,
                   StatementId statement,
                   bool validates = true);
+    /// Several documents as one entry, an applyOps; the unit then holds nothing else.
+    Status insert_all(catalog::Collection& collection,
+                      std::span<const InsertStatement> inserts,
+                      bool validates = true);
     /// `change` is what the oplog says: {$v: 2, diff} or the whole new document.
     Status update(catalog::Collection& collection,
                   bson::RecordId id,

@@ -15,6 +15,36 @@ bson::View original_of(const replication::ParsedEntry& entry) {
     return has_moved ? *entry.object2 : entry.whole;
 }
 
+// What the entry's statements wrote to. A batch's all wrote to one collection.
+Result<std::string> collection_of(const replication::ParsedEntry& entry) {
+    if (!entry.is_apply_ops()) {
+        const bson::Value ns = original_of(entry)["ns"];
+        return ns.is_string() ? std::string(ns.as_string()) : std::string();
+    }
+    TRY(const auto operations, entry.operations());
+    return operations.empty() ? std::string() : operations.front().ns.to_string();
+}
+
+// The originals of an entry's statements, each with its own.
+struct Remembered {
+    replication::StatementId statement;
+    bson::Document original;
+};
+Result<std::vector<Remembered>> statements_of(const replication::ParsedEntry& entry) {
+    std::vector<Remembered> result;
+    if (!entry.is_apply_ops()) {
+        for (const replication::StatementId statement : entry.session->statements)
+            result.push_back({statement, bson::Document(original_of(entry))});
+        return result;
+    }
+    TRY(const auto operations, entry.operations());
+    for (const replication::ParsedEntry& each : operations)
+        if (const bson::Value statement = each.whole["stmtId"]; statement.is_number())
+            result.push_back({static_cast<replication::StatementId>(statement.to_int64()),
+                              each.as_entry()});
+    return result;
+}
+
 }  // namespace
 
 Status SessionHistory::collect(const DocumentStore& store,
@@ -27,8 +57,8 @@ Status SessionHistory::collect(const DocumentStore& store,
         if (!bytes) return {};  // Gone from the oplog: too old to be retried.
         TRY(const auto entry, replication::ParsedEntry::parse(*bytes));
         if (!entry.session || entry.session->txn_number != txn_number) return {};
-        const bson::Value of = original_of(entry)["ns"];
-        if (of.is_string() && covers(of.as_string())) {
+        TRY(const std::string ns, collection_of(entry));
+        if (covers(ns)) {
             bson::Builder item;
             item.append("entry", *bytes);
             if (original_of(entry).has("needsRetryImage")) {
@@ -106,10 +136,10 @@ async::Task<Result<OpTime>> remember_entry(const MigrationEnvironment& environme
     if (!lease && lease.error().code() == ErrorCode::transaction_too_old) co_return OpTime();
     if (!lease) co_return std::move(lease).error();
     OpTime last;
-    for (const replication::StatementId statement : entry.session->statements) {
-        if ((*lease)->executed(statement)) continue;
-        CO_TRY(last,
-               remember_one(environment, *lease->get(), statement, original_of(entry)));
+    CO_TRY(const auto remembered, statements_of(entry));
+    for (const Remembered& each : remembered) {
+        if ((*lease)->executed(each.statement)) continue;
+        CO_TRY(last, remember_one(environment, *lease->get(), each.statement, each.original));
     }
     const bson::Value image = item["image"];
     if (last.is_null() || !image.is_object()) co_return last;

@@ -44,6 +44,11 @@ Result<std::size_t> message_length(const char* bytes) {
 
 }  // namespace
 
+namespace {
+// What is set aside for a message of which only the header has come. Pages are touched as it comes.
+constexpr std::size_t trusted_bytes = std::size_t{2} << 20;
+}  // namespace
+
 Result<std::optional<std::string>> Framer::next(std::string_view& input) {
     if (partial_.empty() && input.size() >= header_bytes) {  // The usual case.
         TRY(const std::size_t length, message_length(input.data()));
@@ -62,8 +67,10 @@ Result<std::optional<std::string>> Framer::next(std::string_view& input) {
     TRY(const std::size_t length, message_length(partial_.data()));
     const std::size_t wanted = std::min(length - partial_.size(), input.size());
     if (partial_.capacity() < partial_.size() + wanted) {
-        // At most twice what is here, and no more than the message needs.
-        partial_.reserve(std::min(length, 2 * (partial_.size() + wanted)));
+        // No more than the message needs; of a big one at most twice what is here, for its length
+        // is only a promise.
+        const std::size_t trusted = std::max(trusted_bytes, 2 * (partial_.size() + wanted));
+        partial_.reserve(std::min(length, trusted));
     }
     partial_.append(input.substr(0, wanted));
     input.remove_prefix(wanted);

@@ -27,7 +27,7 @@ std::string open_config(const Options& options, std::uint64_t cache_bytes) {
     // updates over it would otherwise write a page each.
     config += "eviction_dirty_target=40,eviction_dirty_trigger=75,";
     config += "eviction_updates_target=20,eviction_updates_trigger=50,";
-    config += "hash=(buckets=256,dhandle_buckets=256),session_scratch_max=256KB,";
+    config += "hash=(buckets=256,dhandle_buckets=256),session_scratch_max=1MB,";
     config +=
         "file_manager=(close_idle_time=600,close_scan_interval=30,close_handle_minimum=1000),";
     config += "statistics=(fast),checkpoint=(wait=0),";
