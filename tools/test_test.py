@@ -24,13 +24,15 @@ class Count(unittest.TestCase):
 
     def test_passed_failed_and_skipped(self):
         self.report.write_text('<testsuites><testsuite><testcase name="a" status="run"/>'
-                               '<testcase name="b" classname="C"><failure/></testcase>'
+                               '<testcase name="b" classname="C">'
+                               '<failure message="1 is&#10;not 2"/></testcase>'
                                '<testcase name="c"><error/></testcase>'
                                '<testcase name="d"><skipped/></testcase>'
                                '<testcase name="e" status="notrun"><skipped/></testcase>'
                                '<testcase name="f" status="disabled"/>'
                                '</testsuite></testsuites>', encoding="utf-8")
-        self.assertEqual(runner.count(self.report), (1, ["C::b", "c", "e"]))
+        self.assertEqual(runner.count(self.report),
+                         (1, ["C::b: 1 is not 2", "c: no message", "e: it did not run"]))
 
     def test_a_suite_that_writes_no_report_has_failed(self):
         passed, failed = self.run_python("pass")
