@@ -7,7 +7,6 @@
 
 #include "query/expression/node.h"
 #include "query/expression/sort_pattern.h"
-#include "query/pipeline/limits.h"
 
 namespace tessera::query::expression {
 namespace {
@@ -45,13 +44,6 @@ Result<std::string> variable_name(const Value& as) {
     return name;
 }
 
-Status check_memory(std::size_t used) {
-    if (used > evaluation_memory_max)
-        return Error(ErrorCode::exceeded_memory_limit,
-                     "Exceeded memory limit while evaluating an expression");
-    return {};
-}
-
 class Map final : public Node {
 public:
     Map(NodePtr input, std::size_t slot, NodePtr in)
@@ -67,7 +59,7 @@ public:
             evaluation.variable(slot_) = element.value;
             TRY(const Value value, in_->evaluate(evaluation));
             maker.add(value);
-            TRY_OK(check_memory(evaluation.arena().used()));
+            TRY_OK(check_memory(evaluation, maker.bytes()));
         }
         return std::move(maker).make(evaluation.arena());
     }
@@ -189,7 +181,7 @@ public:
             evaluation.variable(slots_.element) = element.value;
             evaluation.variable(slots_.value) = value;
             TRY(value, in_->evaluate(evaluation));
-            TRY_OK(check_memory(evaluation.arena().used()));
+            TRY_OK(check_memory(evaluation));
         }
         return value;
     }

@@ -11,8 +11,8 @@
 namespace tessera::query::expression {
 namespace {
 
-/// Elements $range and $zip may make.
-constexpr std::int64_t elements_max = 8'000'000;
+/// What $range may make: the manual's 100 MB for a stage, at an array element's 16 bytes.
+constexpr std::int64_t range_elements_max = 100 * 1024 * 1024 / 16;
 
 bool is_int32(const Value& value) {
     return value.is_number() && value.is_integral() &&
@@ -71,6 +71,7 @@ Result<Value> concat_arrays(Evaluation& evaluation, Args args) {
         if (!arg.is_array())
             return failure(
                 28664, fmt::format("$concatArrays only supports arrays, not {}", type_text(arg)));
+        TRY_OK(check_memory(evaluation, maker.bytes() + arg.bytes().size()));
         for (const auto& element : arg.as_view())
             maker.add(element.value);
     }
@@ -146,9 +147,10 @@ Result<Value> range(Evaluation& evaluation, Args args) {
     if (step == 0) return failure(34449, "$range requires a non-zero step value");
     const std::int64_t count =
         step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step;
-    if (count > elements_max)
+    if (count > range_elements_max)
         return Error(ErrorCode::exceeded_memory_limit,
                      fmt::format("$range would use too much memory ({} elements)", count));
+    if (count > 0) TRY_OK(check_memory(evaluation, static_cast<std::size_t>(count) * 16));
     bson::ArrayBuilder builder;
     for (std::int64_t i = start; step > 0 ? i < end : i > end; i += step)
         builder.append(static_cast<std::int32_t>(i));
@@ -306,6 +308,7 @@ Result<Value> zip(Evaluation& evaluation, Args args) {
         ArrayMaker tuple;
         for (std::size_t i = 0; i < inputs.size(); ++i)
             tuple.add(row < inputs[i].size() ? inputs[i][row] : defaults[i]);
+        TRY_OK(check_memory(evaluation, maker.bytes() + tuple.bytes()));
         maker.add(std::move(tuple).make(evaluation.arena()));
     }
     return std::move(maker).make(evaluation.arena());

@@ -70,6 +70,38 @@ TEST(Expression, GivesWhatTheScriptSays) {
     EXPECT_GT(cases, 300);
 }
 
+/// [item, item ...]
+std::string repeated(const std::string& item, int count) {
+    std::string result = "[" + item;
+    for (int i = 1; i < count; ++i)
+        result += "," + item;
+    return result + "]";
+}
+
+TEST(Expression, RefusesToMakeMuchOfLittle) {
+    const std::string megabyte(1024 * 1024, 'a');
+    bson::Builder builder;
+    builder.append("big", megabyte).append("piece", std::string(4096, 'b'));
+    builder.array("list").append(megabyte);
+    const bson::Document document = std::move(builder).finish();
+    std::string object = R"({"f0":"$big")";
+    for (int i = 1; i < 300; ++i)
+        object += ",\"f" + std::to_string(i) + R"(":"$big")";
+    for (const std::string& expression : {
+             std::string(R"({"$replaceAll":{"input":"$big","find":"a","replacement":"$piece"}})"),
+             std::string(R"({"$replaceAll":{"input":"$big","find":"","replacement":"$piece"}})"),
+             R"({"$concat":)" + repeated("\"$big\"", 300) + "}",
+             R"({"$concatArrays":)" + repeated("\"$list\"", 300) + "}",
+             R"({"$zip":{"inputs":)" + repeated("\"$list\"", 300) + "}}",
+             std::string(R"({"$map":{"input":{"$range":[0,300]},"in":"$big"}})"),
+             std::string(R"({"$map":{"input":{"$range":[0,300]},"in":{"$range":[0,1000000]}}})"),
+             std::string(R"({"$range":[0,7000000]})"),
+             R"({"$size":[)" + repeated("\"$big\"", 300) + "]}",
+             R"({"$bsonSize":)" + object + "}}",
+         })
+        EXPECT_EQ(evaluate(expression, document.view()), "!146") << expression.substr(0, 100);
+}
+
 std::string error_of(const std::string& expression) {
     const auto spec = bson::from_json("{\"e\":" + expression + "}");
     ExpressionContext context;

@@ -154,23 +154,34 @@ inline Value boolean(bool value) {
     return Arena::make_bool(value);
 }
 
+/// Fails with ExceededMemoryLimit (146) when what was made for the document at hand, and `more`
+/// bytes about to be made, are more than one evaluation may hold. A few operators make much of
+/// little, repeating a value: what they build must stay far from the 2 GiB a BSON length can say.
+Status check_memory(Evaluation& evaluation, std::size_t more = 0);
+
 /// Builds an array value; missing elements become null.
 class ArrayMaker {
 public:
     void add(const Value& value) {
+        bytes_ += element_bytes + value.bytes().size();
         if (value.is_missing())
             builder_.append_null();
         else
             builder_.append(value);
     }
     std::size_t size() const { return builder_.size(); }
+    /// About what the array takes so far.
+    std::size_t bytes() const { return bytes_; }
     Value make(Arena& arena) && {
         const bson::Document array = std::move(builder_).finish();
         return arena.make_array(array.view());
     }
 
 private:
+    static constexpr std::size_t element_bytes = 8;  // Type, name, NUL.
+
     bson::ArrayBuilder builder_;
+    std::size_t bytes_ = 0;
 };
 
 /// The elements of an array value.

@@ -202,6 +202,7 @@ public:
         Fields fields;
         fields.add(input.as_view());
         fields.set(field.as_string(), value);
+        TRY_OK(check_memory(evaluation, input.bytes().size() + value.bytes().size()));
         return fields.make(evaluation.arena());
     }
     void add_children(std::vector<NodePtr*>& out) override {

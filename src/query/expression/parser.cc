@@ -61,8 +61,11 @@ public:
     }
     Result<Value> evaluate(Evaluation& evaluation) const override {
         bson::Builder builder;
+        std::size_t bytes = 0;
         for (std::size_t i = 0; i < names_.size(); ++i) {
             TRY(const Value value, values_[i]->evaluate(evaluation));
+            bytes += names_[i].size() + value.bytes().size();
+            TRY_OK(check_memory(evaluation, bytes));
             builder.append(names_[i], value);
         }
         const bson::Document document = std::move(builder).finish();
@@ -86,6 +89,7 @@ public:
         ArrayMaker maker;
         for (const auto& node : values_) {
             TRY(const Value value, node->evaluate(evaluation));
+            TRY_OK(check_memory(evaluation, maker.bytes() + value.bytes().size()));
             maker.add(value);
         }
         return std::move(maker).make(evaluation.arena());
@@ -122,9 +126,7 @@ public:
             TRY(values[i], args_[i]->evaluate(evaluation));
         }
         auto result = run_(evaluation, Args(values, args_.size()));
-        if (evaluation.arena().used() > evaluation_memory_max)
-            return Error(ErrorCode::exceeded_memory_limit,
-                         "Exceeded memory limit while evaluating an expression");
+        TRY_OK(check_memory(evaluation));
         return result;
     }
     void add_children(std::vector<NodePtr*>& out) override {
@@ -182,6 +184,12 @@ Found find_operator(std::string_view name) {
 char absent_marker = 0;
 
 }  // namespace
+
+Status check_memory(Evaluation& evaluation, std::size_t more) {
+    if (evaluation.arena().used() + more <= evaluation_memory_max) return {};
+    return Error(ErrorCode::exceeded_memory_limit,
+                 "Exceeded memory limit while evaluating an expression");
+}
 
 Value absent() {
     return {Type::missing, &absent_marker, 0};

@@ -179,6 +179,7 @@ Result<Value> regex_find_all(Evaluation& evaluation, Args args) {
         TRY(const bool is_match, search.next());
         if (!is_match) break;
         maker.add(search.describe(evaluation.arena()));
+        TRY_OK(check_memory(evaluation, maker.bytes()));
         std::size_t next = pcre2_get_ovector_pointer(search.match.get())[1];
         if (next == search.byte_at)  // An empty match: step over one code point.
             next += code_point_offset(search.input.substr(next), 1);

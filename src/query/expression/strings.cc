@@ -68,6 +68,7 @@ Result<Value> concat(Evaluation& evaluation, Args args) {
         if (!arg.is_string())
             return failure(16702,
                            fmt::format("$concat only supports strings, not {}", type_text(arg)));
+        TRY_OK(check_memory(evaluation, result.size() + arg.bytes().size()));
         result.append(arg.as_string());
     }
     return evaluation.arena().make(std::string_view(result));

@@ -152,6 +152,7 @@ Result<Value> replace(Evaluation& evaluation, Args args, std::string_view name, 
         for (const std::string_view character : characters(text)) {
             result.append(character);
             result.append(replacement);
+            TRY_OK(check_memory(evaluation, result.size()));
         }
         return evaluation.arena().make(std::string_view(result));
     }
@@ -160,6 +161,7 @@ Result<Value> replace(Evaluation& evaluation, Args args, std::string_view name, 
         result.append(text.substr(0, at));
         if (at == std::string_view::npos) break;
         result.append(replacement);
+        TRY_OK(check_memory(evaluation, result.size()));
         text.remove_prefix(at + find.size());
         if (!all) {
             result.append(text);

@@ -170,6 +170,26 @@ TEST(Pipeline, FailsWhenAStageHoldsTooMuch) {
     }
 }
 
+TEST(Pipeline, BoundsWhatItMakesOfALargeField) {
+    TestServices services;
+    for (std::int32_t i = 0; i < 3; ++i)
+        services.collections["c"].push_back(
+            bson::make("_id", i, "big", std::string(1024 * 1024, 'x')));
+    std::string fields = R"({"f0":"$big")";
+    for (int i = 1; i < 300; ++i)
+        fields += ",\"f" + std::to_string(i) + R"(":"$big")";
+    const auto parsed = bson::from_json(R"({"p":[{"$addFields":)" + fields + "}}]}");
+    const auto result = run((*parsed)["p"], services, test_context());
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code(), ErrorCode::exceeded_memory_limit);
+
+    // Documents that grow leave the stage in batches as small as any.
+    const auto twice = bson::from_json(R"({"p":[{"$project":{"a":"$big","b":"$big"}}]})");
+    const auto documents = run((*twice)["p"], services, test_context());
+    ASSERT_TRUE(documents);
+    EXPECT_EQ(documents->size(), 3U);
+}
+
 TEST(Pipeline, LimitStopsReading) {
     class Endless final : public DocumentCursor {
         Result<Batch> next() override {

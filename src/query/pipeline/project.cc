@@ -5,6 +5,7 @@
 
 #include "bson/json.h"
 #include "query/expression/node.h"
+#include "query/pipeline/limits.h"
 
 namespace tessera::query {
 
@@ -257,6 +258,9 @@ public:
 private:
     Status write_computed(const Field& field, bson::Builder& out) {
         TRY(const Value value, field.expression.evaluate(evaluation_));
+        // Many fields, each a large one of the document again, must not exceed a BSON length.
+        written_ += value.bytes().size();
+        TRY_OK(expression::check_memory(evaluation_, written_));
         out.append(field.name, value);
         return {};
     }
@@ -301,6 +305,7 @@ private:
 
     Mode mode_;
     Evaluation& evaluation_;
+    std::size_t written_ = 0;  // Bytes of computed fields.
 };
 
 Status optimize_fields(Field& field, Program& program) {
@@ -497,13 +502,17 @@ Status parse_replace_with(const Value& spec,
 
 Result<Batch> TransformStage::next() {
     if (!evaluation_) evaluation_ = std::make_unique<Evaluation>(transform_->program(), arena_);
-    TRY(const Batch in, pull());
+    if (at_ >= in_.size()) {
+        TRY(in_, pull());
+        at_ = 0;
+    }
     Batch out;
-    out.is_last = in.is_last;
-    for (std::size_t i = 0; i < in.size(); ++i) {
-        TRY_OK(transform_->apply(in[i], *evaluation_, out.begin()));
+    // A document may become much larger than it was.
+    while (at_ < in_.size() && out.bytes() < batch_bytes_max) {
+        TRY_OK(transform_->apply(in_[at_++], *evaluation_, out.begin()));
         arena_.clear();
     }
+    out.is_last = in_.is_last && at_ >= in_.size();
     return out;
 }
 

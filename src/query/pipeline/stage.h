@@ -104,6 +104,8 @@ private:
     std::unique_ptr<Transform> transform_;
     bson::Arena arena_;
     std::unique_ptr<Evaluation> evaluation_;
+    Batch in_;
+    std::size_t at_ = 0;  // Of in_: the next one to transform.
 };
 
 /// How one kind of stage is parsed: adds the stages it stands for.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "query/pipeline/limits.h"
 #include "query/projection/node.h"
 #include "query/update/raw.h"
 
@@ -65,6 +66,7 @@ private:
     ProjectionContext& context_;
     bool is_inclusion_;
     bool is_position_used_ = false;  // Below the array that a positional projection reduced.
+    std::size_t computed_bytes_ = 0;
 };
 
 Status Projector::object(const ProjectionNode& node, View before, std::string& out) {
@@ -198,6 +200,11 @@ Status Projector::appended(const ProjectionNode& node, std::string& out) {
             return {};
         case Kind::computed: {
             TRY(const Value value, node.expression->evaluate(document_, context_.arena));
+            // Many fields, each a large one of the document again, must not exceed a BSON length.
+            computed_bytes_ += value.bytes().size();
+            if (computed_bytes_ > evaluation_memory_max)
+                return Error(ErrorCode::exceeded_memory_limit,
+                             "Exceeded memory limit while projecting a document");
             if (!value.is_missing()) raw::put(out, node.name, value);
             return {};
         }
