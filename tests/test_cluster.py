@@ -91,6 +91,65 @@ def test_mongosh_prints_the_distribution(shared_cluster, database):
     assert "docs: 300" in said
 
 
+def test_what_mongosh_says_of_a_cluster_is_whole_and_true(shared_cluster, database):
+    name, admin = database.name, database.client.admin
+    admin.command("shardCollection", f"{name}.books", key={"n": 1})
+    database.books.insert_many([{"_id": i, "n": i} for i in range(300)])
+    admin.command("split", f"{name}.books", middle={"n": 100})
+    shards = {s["_id"]: s["host"] for s in database.client.config.shards.find()}
+    home = database.client.config.databases.find_one({"_id": name})["primary"]
+    other = next(s for s in sorted(shards) if s != home)
+    admin.command("moveChunk", f"{name}.books", find={"n": 200}, to=other)
+    said = clients.mongosh_json(f"mongodb://{hosts(shared_cluster)[0]}/{name}", """{
+        status: sh.status().value, distribution: db.books.getShardDistribution().value,
+        stats: db.stats(), operations: db.currentOp()}""")
+    check_status(said["status"], name, shards, {home, other})
+    distribution = said["distribution"]
+    totals = distribution.pop("Totals")["docs"]
+    assert set(distribution) == {f"Shard {each} at {shards[each]}" for each in (home, other)}
+    # mongosh counts what is still to be deleted where the chunk came from.
+    assert totals == sum(each["docs"] for each in distribution.values()) >= 300
+    assert distribution[f"Shard {other} at {shards[other]}"]["docs"] == 200
+    for each in distribution.values():
+        assert set(each) == {"data", "docs", "chunks", "estimated data per chunk",
+                             "estimated docs per chunk"}
+    stats = said["stats"]
+    assert {shards[home], shards[other]} <= set(stats["raw"]) <= set(shards.values())
+    for field in ("objects", "dataSize", "storageSize", "indexes", "indexSize", "totalSize"):
+        assert stats[field] == sum(each[field] for each in stats["raw"].values())
+    assert (stats["db"], stats["ok"], stats["scaleFactor"]) == (name, 1, 1)
+    operations = said["operations"]["inprog"]
+    assert {op["shard"] for op in operations if op["ns"] == "admin.$cmd.aggregate"} == set(shards)
+    for op in operations:
+        assert op["opid"].startswith(op["shard"] + ":") and op["active"] is True
+        assert {"type", "host", "desc", "connectionId", "client", "currentOpTime", "threaded",
+                "secs_running", "microsecs_running", "op", "ns", "command", "numYields", "locks",
+                "waitingForLock", "lockStats", "waitingForFlowControl",
+                "flowControlStats"} <= set(op)
+
+
+def check_status(status, name, shards, owners):
+    assert list(status) == ["shardingVersion", "shards", "active mongoses", "autosplit",
+                            "balancer", "shardedDataDistribution", "databases"]
+    assert {s["_id"]: s["host"] for s in status["shards"]} == shards
+    assert all(s["state"] == 1 and s["topologyTime"] for s in status["shards"])
+    assert sum(n for each in status["active mongoses"] for n in each.values()) == 2
+    assert {"Currently enabled", "Currently running",
+            "Failed balancer rounds in last 5 attempts",
+            "Migration Results for the last 24 hours"} <= set(status["balancer"])
+    data, = [d for d in status["shardedDataDistribution"] if d["ns"] == f"{name}.books"]
+    assert {s["shardName"] for s in data["shards"]} == owners
+    assert sum(s["numOwnedDocuments"] for s in data["shards"]) == 300
+    database, = [d for d in status["databases"] if d["database"]["_id"] == name]
+    assert database["database"]["primary"] in owners
+    books = database["collections"][f"{name}.books"]
+    assert (books["shardKey"], books["unique"], books["balancing"]) == ({"n": 1}, False, True)
+    assert {c["shard"] for c in books["chunkMetadata"]} == owners and books["tags"] == []
+    assert sum(c["nChunks"] for c in books["chunkMetadata"]) == len(books["chunks"])
+    assert {c["on shard"] for c in books["chunks"]} == owners
+    assert [c["max"] for c in books["chunks"]][:-1] == [c["min"] for c in books["chunks"]][1:]
+
+
 def test_up_again_after_down_keeps_data_and_ports(cluster):
     cluster.client.tp.books.insert_many([{"_id": i} for i in range(100)])
     before = cluster.uri

@@ -173,3 +173,43 @@ def test_rename_to_another_database(make_replica_set):
         rename()
     assert refused.value.code == 26
     replica_set.assert_equal_data()
+
+
+def refused(code, function, *arguments, **more):
+    with pytest.raises(pymongo.errors.OperationFailure) as failure:
+        function(*arguments, **more)
+    assert failure.value.code == code, failure.value
+
+
+def test_validate_repairs_a_standalone_alone(standalone, make_replica_set):
+    shop = standalone.client.shop
+    shop.items.insert_many([{"_id": i, "a": [i, i + 1]} for i in range(100)])
+    shop.items.create_index("a")
+    for options in ({}, {"full": True}, {"repair": True}, {"fixMultikey": True},
+                    {"repair": True, "full": True}):
+        report = shop.command("validate", "items", **options)
+        assert report["valid"] and not report["repaired"] and report["errors"] == []
+        assert (report["nrecords"], report["keysPerIndex"]) == (100, {"_id_": 100, "a_1": 200})
+        assert report["missingIndexEntries"] == report["extraIndexEntries"] == []
+    quick = shop.command("validate", "items", metadata=True)
+    assert quick["valid"] and quick["nIndexes"] == 2
+    for wrong in ({"metadata": True, "full": True}, {"metadata": True, "repair": True},
+                  {"background": True, "full": True}, {"background": True, "repair": True},
+                  {"checkBSONConformance": True, "repair": True}):
+        refused(72, shop.command, "validate", "items", **wrong)
+    refused(115, shop.command, "validate", "items", checkBSONConformance=True)
+    refused(26, shop.command, "validate", "nothing", repair=True)
+    member = make_replica_set(1)
+    member.client.shop.items.insert_one({})
+    for option in ("repair", "fixMultikey"):
+        refused(72, member.client.shop.command, "validate", "items", **{option: True})
+    assert member.client.shop.command("validate", "items", full=True)["valid"]
+
+
+def test_plans_are_not_cached(standalone):
+    shop = standalone.client.shop
+    shop.items.insert_many([{"_id": i, "a": i, "b": i} for i in range(20)])
+    shop.items.create_index("a")
+    shop.items.create_index("b")
+    assert shop.items.find_one({"a": 3, "b": 3})["_id"] == 3
+    assert list(shop.items.aggregate([{"$planCacheStats": {}}])) == []

@@ -2,6 +2,7 @@
 """Operations as clients see and stop them (currentOp, killOp), and failCommand as the drivers'
 specifications use it, on members and routers alike."""
 
+import hashlib
 import shutil
 import tempfile
 import threading
@@ -279,3 +280,55 @@ def test_fail_points_are_refused_by_name(server, mode, data, code):
     with pytest.raises(OperationFailure) as refused:
         server.command("configureFailPoint", "failEverything", mode="off")
     assert refused.value.code == 266
+
+
+def test_current_op_names_its_own_aggregate_and_session(server):
+    comment = uuid.uuid4().hex
+    own = list(server.client.admin.aggregate(
+        [{"$currentOp": {}}, {"$match": {"command.comment": comment}}], comment=comment))
+    assert own and {op["ns"] for op in own} == {"admin.$cmd.aggregate"}
+    assert {bytes(op["lsid"]["uid"]) for op in own} == {hashlib.sha256(b"").digest()}
+
+
+def test_idle_connections_are_shown_when_asked_for(sharded):
+    member = sharded.shards[0].primary()
+    name = uuid.uuid4().hex
+    with connect(member.port, appname=name) as client:
+        client.admin.command("ping")
+
+        def idle(**options):
+            return [op for op in member.client.admin.aggregate(
+                [{"$currentOp": {"allUsers": True, **options}}, {"$match": {"appName": name}}])
+                    if not op["active"]]
+        found = wait_until(lambda: idle(idleConnections=True), 20, "an idle connection")
+        assert found[0]["type"] == "op" and found[0]["desc"].startswith("conn")
+        assert found[0]["client"].startswith("127.0.0.1:") and "opid" not in found[0]
+        assert idle() == [] and idle(idleConnections=False) == []
+    wait_until(lambda: not idle(idleConnections=True), 20, "the connection to be forgotten")
+
+
+def test_a_router_tells_a_collections_version_and_no_members_secrets(sharded):
+    admin = sharded.client.admin
+    said = admin.command("getShardVersion", "shop.items")
+    entry = sharded.client.config.collections.find_one({"_id": "shop.items"})
+    assert said["versionEpoch"] == entry["lastmodEpoch"]
+    assert said["versionTimestamp"] == entry["timestamp"]
+    newest = sharded.client.config.chunks.find_one({"uuid": entry["uuid"]},
+                                                   sort=[("lastmod", -1)])
+    assert said["version"] == newest["lastmod"]
+    for command, code in (({"getShardVersion": "shop.plain"}, 118), ({"top": 1}, 59),
+                          ({"getShardVersion": "shop.items", "fullMetadata": True}, 115)):
+        with pytest.raises(OperationFailure) as failure:
+            admin.command(command)
+        assert failure.value.code == code, failure.value
+    for command in ("replSetGetStatus", "replSetGetConfig"):
+        with pytest.raises(OperationFailure) as failure:
+            admin.command(command)
+        assert "not supported through mongos" in str(failure.value)
+
+
+def test_a_router_explains_an_aggregate(sharded):
+    said = sharded.client.shop.command("aggregate", "items", pipeline=[{"$match": {"k": 3}}],
+                                       explain=True)
+    assert list(said["shards"]) == ["shard0"]
+    assert said["shards"]["shard0"]["queryPlanner"]["namespace"] == "shop.items"

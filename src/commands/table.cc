@@ -20,6 +20,7 @@
 #include "commands/profile.h"
 #include "commands/replication_commands.h"
 #include "commands/session_commands.h"
+#include "commands/shard_version_command.h"
 #include "commands/sharding_commands.h"
 #include "commands/write_commands.h"
 
@@ -39,7 +40,8 @@ std::vector<const Command*> make_table() {
         &find_and_modify_lower_command, &find_documents_command,
         &hello_command,           &insert_command,
         &is_master_command,       &is_master_lower_command,
-        &profile_command,         &update_command,
+        &profile_command,         &shard_version_command,
+        &update_command,
     };
     add(table, catalog_commands);
     add(table, cursor_commands);
