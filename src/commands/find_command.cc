@@ -62,7 +62,6 @@ Status check_sort(bson::View sort) {
 
 Result<FindArguments> FindArguments::parse(const Request& request) {
     constexpr std::string_view name = "FindCommandRequest";
-    const bson::View body = request.body;
     TRY_OK(request.check_known_fields(name,
                                       {"filter",
                                        "projection",
@@ -87,6 +86,7 @@ Result<FindArguments> FindArguments::parse(const Request& request) {
                                        "term",
                                        "readOnce",
                                        "$_wantsSortKey"}));
+    const Arguments body(request.body);
     FindArguments args;
     TRY(args.ns, request.collection());
     if (const bson::Value filter = body["filter"]; !filter.is_nullish() && !filter.is_object())

@@ -25,7 +25,8 @@ Error wrong_type(std::string_view structure,
                      text(expected) + (expected.find(',') == std::string_view::npos ? "'" : "]'"));
 }
 
-Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid) {
+Result<SessionArguments> parse_session(const wire::CommandLine& line) {
+    const bson::Value& lsid = line.lsid;
     if (!lsid.is_object()) return wrong_type("OperationSessionInfo", "lsid", lsid.type(), "object");
     SessionArguments session;
     const bson::Value id = lsid.as_view()["id"];
@@ -39,7 +40,7 @@ Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid)
     std::memcpy(session.id.id.bytes.data(), id.as_binary().bytes.data(), 16);
     if (const bson::Value uid = lsid.as_view()["uid"]; uid.type() == bson::Type::binary)
         session.id.uid = uid.as_binary().bytes;
-    if (const bson::Value number = body["txnNumber"]; !number.is_missing()) {
+    if (const bson::Value& number = line.txn_number; !number.is_missing()) {
         if (number.type() != bson::Type::int64)
             return wrong_type("OperationSessionInfo", "txnNumber", number.type(), "long");
         if (number.as_int64() < 0)
@@ -48,7 +49,7 @@ Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid)
                              std::to_string(number.as_int64()));
         session.txn_number = number.as_int64();
     }
-    if (const bson::Value autocommit = body["autocommit"]; !autocommit.is_missing()) {
+    if (const bson::Value& autocommit = line.autocommit; !autocommit.is_missing()) {
         if (!autocommit.is_boolean() || autocommit.as_bool())
             return Error(ErrorCode::invalid_options, "Specifying autocommit=true is not allowed.");
         if (!session.txn_number)
@@ -56,31 +57,32 @@ Result<SessionArguments> parse_session(bson::View body, const bson::Value& lsid)
                          "'autocommit' field requires a transaction number to also be specified");
         session.is_transaction = true;
     }
-    session.starts_transaction = body["startTransaction"].is_truthy();
+    session.starts_transaction = line.start_transaction.is_truthy();
     if (session.starts_transaction && !session.is_transaction)
         return Error(ErrorCode::invalid_options,
                      "'startTransaction' field requires 'autocommit' field to also be specified");
     return session;
 }
 
-Status parse_concerns(bson::View body, Request& request) {
-    if (const bson::Value concern = body["writeConcern"]; !concern.is_missing()) {
+Status parse_concerns(const wire::CommandLine& line, Request& request) {
+    if (const bson::Value& concern = line.write_concern; !concern.is_missing()) {
         if (!concern.is_object()) return wrong_type("", "writeConcern", concern.type(), "object");
         TRY(request.write_concern, replication::WriteConcern::parse(concern.as_view()));
     }
-    if (const bson::Value concern = body["readConcern"]; !concern.is_missing()) {
+    if (const bson::Value& concern = line.read_concern; !concern.is_missing()) {
         if (!concern.is_object()) return wrong_type("", "readConcern", concern.type(), "object");
         TRY(request.read_concern, replication::ReadConcern::parse(concern.as_view()));
     }
-    if (const bson::Value preference = body["$readPreference"]; preference.is_object()) {
+    if (const bson::Value& preference = line.read_preference; preference.is_object()) {
         TRY(request.read_preference, ReadPreference::parse(preference.as_view()));
     }
     return {};
 }
 
-Status parse_time_max(bson::View body, Request& request) {
-    for (const std::string_view field : {"maxTimeMS", "maxTimeMSOpOnly"}) {
-        const bson::Value value = body[field];
+Status parse_time_max(const wire::CommandLine& line, Request& request) {
+    const std::pair<std::string_view, const bson::Value&> fields[] = {
+        {"maxTimeMS", line.max_time_ms}, {"maxTimeMSOpOnly", line.max_time_ms_op_only}};
+    for (const auto& [field, value] : fields) {
         if (value.is_missing()) continue;
         if (!value.is_number())
             return Error(ErrorCode::bad_value, text(field) + " must be a number");
@@ -130,32 +132,31 @@ Result<Request> Request::parse(const wire::Request& message) {
     request.body = body;
     request.sequences = &message.sequences;
     if (body.is_empty()) return Error(ErrorCode::failed_to_parse, "empty command document");
-    request.name = body.front().name;
-    TRY(request.db, message.database());
+    TRY(const wire::CommandLine line, wire::parse_command_line(message));
+    request.name = line.name;
+    request.db = line.database;
     if (!check_database_name(request.db) && request.db != "$external")
         return Error(ErrorCode::invalid_namespace,
                      "Invalid database name: '" + text(request.db) + "'");
-    TRY_OK(parse_concerns(body, request));
-    TRY_OK(parse_time_max(body, request));
-    if (const bson::Value lsid = body["lsid"]; !lsid.is_missing()) {
-        TRY(request.session, parse_session(body, lsid));
-    } else if (body.has("txnNumber")) {
+    TRY_OK(parse_concerns(line, request));
+    TRY_OK(parse_time_max(line, request));
+    if (!line.lsid.is_missing()) {
+        TRY(request.session, parse_session(line));
+    } else if (!line.txn_number.is_missing()) {
         return Error(ErrorCode::invalid_options,
                      "Transaction number requires a session ID to also be specified");
     }
-    if (const bson::Value time = body["$clusterTime"]; time.is_object()) {
-        const bson::Value stamp = time.as_view()["clusterTime"];
+    if (line.cluster_time.is_object()) {
+        const bson::Value stamp = line.cluster_time.as_view()["clusterTime"];
         if (stamp.type() == bson::Type::timestamp) request.cluster_time = stamp.as_timestamp();
     }
-    if (const bson::Value version = body["shardVersion"]; version.is_object())
-        request.shard_version = version.as_view();
-    if (const bson::Value version = body["databaseVersion"]; version.is_object())
-        request.database_version = version.as_view();
-    if (const bson::Value api = body["apiVersion"]; api.is_string() && api.as_string() != "1")
+    if (line.shard_version.is_object()) request.shard_version = line.shard_version.as_view();
+    if (line.database_version.is_object())
+        request.database_version = line.database_version.as_view();
+    if (line.api_version.is_string() && line.api_version.as_string() != "1")
         return Error(ErrorCode::api_version_error,
-                     "Cannot accept API version " + text(api.as_string()));
-    if (const bson::Value comment = body["comment"]; comment.is_string())
-        request.comment_text = comment.as_string();
+                     "Cannot accept API version " + text(line.api_version.as_string()));
+    if (line.comment.is_string()) request.comment_text = line.comment.as_string();
     return request;
 }
 
@@ -206,54 +207,66 @@ Status Request::check_known_fields(std::string_view struct_name,
     return {};
 }
 
-Result<std::int64_t> integer_argument(bson::View body,
+Arguments::Arguments(bson::View body) : body_(body) {
+    for (const bson::Element& field : body) {
+        if (count_ == kept_max) {
+            is_complete_ = false;
+            return;
+        }
+        fields_[count_++] = field;
+    }
+}
+
+bson::Value Arguments::operator[](std::string_view name) const {
+    for (std::size_t i = 0; i < count_; ++i)
+        if (fields_[i].name == name) return fields_[i].value;
+    return is_complete_ ? bson::Value() : body_[name];
+}
+
+Result<std::int64_t> integer_value(const bson::Value& value,
                                       std::string_view name,
                                       std::int64_t otherwise,
                                       std::string_view struct_name) {
-    const bson::Value value = body[name];
     if (value.is_nullish()) return otherwise;
     if (!value.is_number())
         return wrong_type(struct_name, name, value.type(), "long, int, decimal, double");
     return value.to_int64();
 }
 
-Result<std::int64_t> count_argument(bson::View body,
+Result<std::int64_t> count_value(const bson::Value& value,
                                     std::string_view name,
                                     std::int64_t otherwise,
                                     std::string_view struct_name) {
-    TRY(const std::int64_t value, integer_argument(body, name, otherwise, struct_name));
-    if (value < 0 && value != otherwise)
+    TRY(const std::int64_t count, integer_value(value, name, otherwise, struct_name));
+    if (count < 0 && count != otherwise)
         return Error(location(51024),
                      "BSON field '" + text(name) + "' value must be >= 0, actual value '" +
-                         std::to_string(value) + "'");
-    return value;
+                         std::to_string(count) + "'");
+    return count;
 }
 
-Result<bool> bool_argument(bson::View body,
+Result<bool> bool_value(const bson::Value& value,
                            std::string_view name,
                            bool otherwise,
                            std::string_view struct_name) {
-    const bson::Value value = body[name];
     if (value.is_nullish()) return otherwise;
     if (!value.is_boolean() && !value.is_number())
         return wrong_type(struct_name, name, value.type(), "bool, long, int, decimal, double");
     return value.is_truthy();
 }
 
-Result<bson::View> object_argument(bson::View body,
+Result<bson::View> object_value(const bson::Value& value,
                                    std::string_view name,
                                    std::string_view struct_name) {
-    const bson::Value value = body[name];
     if (value.is_nullish()) return bson::View();
     if (!value.is_object()) return wrong_type(struct_name, name, value.type(), "object");
     return value.as_view();
 }
 
-Result<std::string_view> string_argument(bson::View body,
+Result<std::string_view> string_value(const bson::Value& value,
                                          std::string_view name,
                                          std::string_view otherwise,
                                          std::string_view struct_name) {
-    const bson::Value value = body[name];
     if (value.is_nullish()) return otherwise;
     if (!value.is_string()) return wrong_type(struct_name, name, value.type(), "string");
     return value.as_string();

@@ -67,10 +67,13 @@ bool ends_command(const Error& error) {
 
 replication::SessionId complete(const replication::SessionId& id) {
     if (!id.uid.empty()) return id;
+    static const std::string nobody = [] {
+        unsigned char digest[SHA256_DIGEST_LENGTH];
+        SHA256(nullptr, 0, digest);
+        return std::string(reinterpret_cast<const char*>(digest), sizeof(digest));
+    }();
     replication::SessionId result = id;
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    SHA256(nullptr, 0, digest);
-    result.uid.assign(reinterpret_cast<const char*>(digest), sizeof(digest));
+    result.uid = nobody;
     return result;
 }
 

@@ -20,6 +20,7 @@ constexpr std::array known_arguments = {
     Known{"readConcern", &CommandLine::read_concern},
     Known{"writeConcern", &CommandLine::write_concern},
     Known{"maxTimeMS", &CommandLine::max_time_ms},
+    Known{"maxTimeMSOpOnly", &CommandLine::max_time_ms_op_only},
     Known{"txnNumber", &CommandLine::txn_number},
     Known{"autocommit", &CommandLine::autocommit},
     Known{"startTransaction", &CommandLine::start_transaction},
@@ -32,10 +33,10 @@ constexpr std::array known_arguments = {
 };
 
 /// Accepted on every command and read elsewhere, or of no effect on us.
-constexpr std::array<std::string_view, 12> other_arguments = {
+constexpr std::array<std::string_view, 11> other_arguments = {
     "$db",          "$audit",          "$client",       "$configServerState",
     "$configTime",  "$topologyTime",   "$replData",     "$oplogQueryData",
-    "allowImplicitCollectionCreation", "maxTimeMSOpOnly", "clientOperationKey",
+    "allowImplicitCollectionCreation", "clientOperationKey",
     "coordinator",
 };
 

@@ -25,6 +25,7 @@ struct CommandLine {
     bson::Value autocommit;
     bson::Value start_transaction;
     bson::Value max_time_ms;
+    bson::Value max_time_ms_op_only;  // maxTimeMSOpOnly, attached by routers
     bson::Value read_preference;  // $readPreference
     bson::Value read_concern;
     bson::Value write_concern;
