@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 
+import pymongo
 import pytest
 
 from lib import clients, server
@@ -23,6 +24,25 @@ def test_pymongo_writes_and_reads(standalone):
     assert books.update_many({"pages": {"$lt": 100}}, {"$inc": {"pages": 1}}).modified_count == 10
     assert books.delete_one({"_id": 0}).deleted_count == 1
     assert [d["_id"] for d in books.find().sort("_id", -1).limit(3)] == [199, 198, 197]
+
+
+def test_a_result_larger_than_a_document_is_an_error_of_its_query_alone(standalone):
+    large = standalone.client.tp.large
+    large.insert_one({"_id": 1, "big": "x" * 9_000_000})
+    for fields in ({"a": "$big", "b": "$big"}, {f"f{i}": "$big" for i in range(8)}):
+        stages = [{"$project": fields}]
+        for query in (lambda f=fields: large.find({}, f), lambda s=stages: large.aggregate(s),
+                      lambda s=stages: large.aggregate(s, batchSize=0)):
+            with pytest.raises(pymongo.errors.OperationFailure) as raised:
+                list(query())
+            assert raised.value.code == 10334
+    # Larger than any answer in between is no error.
+    grown = [{"$project": {f"f{i}": "$big" for i in range(8)}}, {"$project": {"f1": 1}}]
+    assert len(list(large.aggregate(grown))) == 1
+    # Nor is there any bound on how often a value is repeated but an error.
+    with pytest.raises(pymongo.errors.OperationFailure) as raised:
+        list(large.aggregate([{"$project": {f"f{i}": "$big" for i in range(500)}}]))
+    assert raised.value.code == 146
 
 
 def test_mongosh_reads_what_pymongo_wrote(standalone):

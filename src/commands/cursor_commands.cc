@@ -6,6 +6,9 @@
 
 #include <limits>
 
+#include <fmt/format.h>
+
+#include "bson/validate.h"
 #include "commands/router.h"
 #include "commands/support.h"
 
@@ -18,6 +21,18 @@ constexpr Duration await_data_default = 1s;
 std::optional<replication::SessionId> session_of(const Request& request) {
     if (!request.session) return std::nullopt;
     return complete(request.session->id);
+}
+
+// A document that a pipeline or a projection made is alone in its batch when it is too large for a
+// reply (BatchWriter::has_room); until it is to leave the server it may be.
+Status check_size(const bson::ArrayBuilder& batch) {
+    constexpr std::size_t around_it = 7;  // The array's length; type, name and NUL of the element.
+    if (batch.size() <= bson::internal_bytes_max + around_it || batch.count() != 1) return {};
+    return Error(ErrorCode::bson_object_too_large,
+                 fmt::format("BSONObj size: {0} (0x{0:X}) is invalid. Size must be between 0 and "
+                             "{1}(16MB)",
+                             batch.size() - around_it,
+                             bson::internal_bytes_max));
 }
 
 struct GetMore {
@@ -61,7 +76,9 @@ async::Task<Result<bool>> fill(Node& node, Invocation& invocation, PinnedCursor&
         operation.deadline = node.clock.now() + options.time_left;
     }
     BatchWriter batch(out, batch_size);
-    co_return co_await cursor.source().fill(batch, operation);
+    CO_TRY(const bool is_exhausted, co_await cursor.source().fill(batch, operation));
+    CO_TRY_OK(check_size(out));
+    co_return is_exhausted;
 }
 
 // For the log of slow operations and the profiler.
@@ -155,6 +172,7 @@ async::Task<Status> reply_with_cursor(Node& node,
         // batchSize: 0 only opens the cursor.
         if (first.batch_size > 0) {
             CO_TRY(is_exhausted, co_await source->fill(batch, operation));
+            CO_TRY_OK(check_size(out));
         }
         node.metrics.documents_returned.fetch_add(batch.count());
         operation.stats.returned = batch.count();
