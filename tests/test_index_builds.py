@@ -91,40 +91,131 @@ def test_writers_go_on_beside_a_build_and_all_of_it_is_indexed(replica_set):
     replica_set.assert_equal_data()
 
 
-def test_a_secondary_killed_during_a_build_and_a_primary_too(replica_set):
-    client = replica_set.client
-    items = client.shop.items
+def active_builds(member):
+    return member.command("serverStatus")["activeIndexBuilds"]["total"]
+
+
+def has_words_everywhere(replica_set):
+    return all("words" in member.client.get_database(
+        "shop", read_preference=pymongo.ReadPreference.NEAREST).items.index_information()
+        for member in replica_set.members)
+
+
+def assert_whole(replica_set):
+    """The index is there on all members, complete and the same."""
+    replica_set.wait_replicated()
+    assert has_words_everywhere(replica_set)
+    for member in replica_set.members:
+        valid(member.client.get_database(
+            "shop", read_preference=pymongo.ReadPreference.NEAREST).items)
+        assert active_builds(member) == 0
+    replica_set.assert_equal_data()
+    assert replica_set.client.config["system.indexBuilds"].count_documents({}) == 0
+
+
+def test_a_build_survives_a_secondary_and_its_primary(replica_set):
+    items = replica_set.client.shop.items
     fill(items)
-    primary = replica_set.primary()
     build = InBackground(lambda: words(items))
-    wait_for_build(client, build)
+    wait_for_build(replica_set.client, build)
     secondary = replica_set.secondaries()[0]
     secondary.kill9()
     secondary.start()
     build.join()
     assert build.error is None, build.error
-    replica_set.wait_replicated()
-    for member in replica_set.members:
-        assert "words" in member.client.shop.items.index_information()
+    assert_whole(replica_set)
 
-    # Again, and now the primary dies: the build goes with it.
+    # Again, and now the primary dies while others write. It is one of those the build waits for;
+    # while a secondary stands still the build cannot have ended before.
     items.drop_index("words")
+    primary = replica_set.primary()
+    secondary = replica_set.secondaries()[0]
+    secondary.freeze()
     build = InBackground(lambda: words(items))
-    wait_for_build(client, build)
+    wait_for_build(replica_set.client, build)
     primary.kill9()
     build.join()
-    assert build.error is not None
-    replica_set.primary()
+    secondary.thaw()
+    assert isinstance(build.error, pymongo.errors.ConnectionFailure), build.error
+    new = replica_set.primary()
+    assert active_builds(new) == 1
+    for i in range(50):
+        items.insert_one({"_id": f"meanwhile-{i}", "words": ["meanwhile", str(i)]})
+        items.update_one({"_id": i}, {"$set": {"words": ["changed"]}})
+        items.delete_one({"_id": 1000 + i})
+    again = InBackground(lambda: words(items))
     primary.start()
-    items.insert_one({"_id": "after"})
+    again.join()
+    assert again.error is None, again.error
+    assert_whole(replica_set)
+    assert items.count_documents({"words": "meanwhile"}, hint="words") == 50
+    starts = new.client.local["oplog.rs"].count_documents({"o.startIndexBuild": "items"})
+    assert starts == 2, "the second createIndexes joined the build that was there"
+
+
+def test_a_stepdown_ends_the_wait_and_not_the_build(replica_set):
+    items = replica_set.client.shop.items
+    fill(items)
+    primary = replica_set.primary()
+    away = replica_set.secondaries()[0]
+    away.kill9()  # The build waits for it.
+    build = InBackground(lambda: words(items))
+    wait_for_build(replica_set.client, build)
+    primary.command("replSetStepDown", 5, force=True)
+    build.join()
+    away.start()
+    assert isinstance(build.error, pymongo.errors.NotPrimaryError), build.error
+    assert build.error.details["code"] in (10107, 11602, 189), build.error
+    replica_set.primary()
+    wait_until(lambda: has_words_everywhere(replica_set), 120, "the index on every member")
+    assert_whole(replica_set)
+
+
+def test_commit_quorums(replica_set):
+    client = replica_set.client
+    items = client.shop.items
+    fill(items, 200)
+
+    def create(quorum, name="words"):
+        return client.shop.command("createIndexes", "items", commitQuorum=quorum,
+                                   indexes=[{"key": {"words": 1}, "name": name}])
+
+    for refused, code in ((4, 278), ("nowhere", 79), (-1, 9), (51, 9), (True, 14)):
+        with pytest.raises(pymongo.errors.OperationFailure) as failure:
+            create(refused)
+        assert failure.value.code == code, refused
+    for quorum in (0, 1, 3, "majority", "votingMembers"):
+        assert create(quorum)["commitQuorum"] == quorum
+        items.drop_index("words")
+
+    # With a member away a majority is enough where it is asked for, and all voters are waited for
+    # where not, until somebody changes his mind or gives up.
+    away = replica_set.secondaries()[0]
+    away.kill9()
+    create("majority")
+    items.drop_index("words")
+    build = InBackground(lambda: create("votingMembers"))
+    records = client.config["system.indexBuilds"]
+    wait_until(lambda: len((records.find_one() or {}).get("commitReadyMembers", [])) == 2, 60,
+               "two votes", unless=lambda: None if build.is_alive() else f"{build.error!r}")
+    assert "words" not in items.index_information()
+    client.shop.command("setIndexCommitQuorum", "items", indexNames=["words"],
+                        commitQuorum="majority")
+    build.join()
+    assert build.error is None, build.error
+    with pytest.raises(pymongo.errors.OperationFailure) as failure:
+        client.shop.command("setIndexCommitQuorum", "items", indexNames=["words"], commitQuorum=1)
+    assert failure.value.code == 27
+    items.drop_index("words")
+    with pytest.raises(pymongo.errors.ExecutionTimeout):
+        client.shop.command("createIndexes", "items", maxTimeMS=300,
+                            indexes=[{"key": {"words": 1}, "name": "words"}])
+    away.start()
     replica_set.wait_replicated()
-    for member in replica_set.members:
-        here = member.client.shop.items
-        assert "words" not in here.index_information()
-        assert member.command("serverStatus")["activeIndexBuilds"]["total"] == 0
-        valid(here)
+    assert list(items.index_information()) == ["_id_"]
+    assert records.count_documents({}) == 0
     words(items)
-    replica_set.assert_equal_data()
+    assert_whole(replica_set)
 
 
 def test_kill_9_in_the_middle_leaves_no_trace(standalone):
@@ -188,6 +279,13 @@ def test_kill_op_and_drop_indexes_abort_a_build(standalone):
     items.drop()
     build.join()
     assert build.error.code == INDEX_BUILD_ABORTED
+
+
+def test_commit_quorum_is_for_sets(standalone):
+    with pytest.raises(pymongo.errors.OperationFailure) as refused:
+        standalone.client.shop.command("createIndexes", "items", commitQuorum=1,
+                                       indexes=[{"key": {"a": 1}, "name": "a"}])
+    assert refused.value.code == 2
 
 
 def test_two_builds_of_one_index_are_one(standalone):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A replica set of real processes: fail-over by kill -9, freeze and step-down under a workload."""
 
+import email.utils
+import re
 import uuid
 
 import pytest
@@ -75,6 +77,12 @@ def test_a_batch_of_inserts_is_one_entry_and_a_retry_on_the_next_primary_repeats
     assert applied["insert"] >= 400
 
 
+def parsed_date(text):
+    """Seconds of what JavaScript prints of a date."""
+    return email.utils.parsedate_to_datetime(re.sub(r" \(.*", "", text).replace("GMT", "")
+                                             ).timestamp()
+
+
 def test_mongosh_shows_the_set(replica_set):
     uri = replica_set.primary().uri
     status = clients.mongosh_json(uri, "rs.status()")
@@ -82,8 +90,22 @@ def test_mongosh_shows_the_set(replica_set):
     assert clients.mongosh_json(uri, "rs.conf()._id") == replica_set.name
     said = clients.mongosh_session(
         uri, ["rs.printReplicationInfo()", "rs.printSecondaryReplicationInfo()"])
-    assert "oplog first event time" in said
     assert "replLag" in said
+    # What they show is what the oplog holds.
+    oplog = replica_set.primary().client.local["oplog.rs"]
+    first = oplog.find_one(sort=[("$natural", 1)])["ts"].time
+    shown = clients.mongosh_json(uri, "db.getReplicationInfo()")
+    newest = oplog.find_one(sort=[("$natural", -1)])["ts"].time
+    assert parsed_date(shown["tFirst"]) == first
+    assert first <= parsed_date(shown["tLast"]) <= newest
+    assert shown["timeDiff"] == parsed_date(shown["tLast"]) - first
+    stats = replica_set.primary().client.local.command("collStats", "oplog.rs")
+    assert shown["logSizeMB"] == round(stats["maxSize"] / 2**20, 2)
+    assert re.search(rf"configured oplog size\s+'{shown['logSizeMB']:g} MB'", said), said
+    for line in ("oplog first event time", "oplog last event time", "log length start to end"):
+        assert line in said
+    for member in replica_set.secondaries():
+        assert f"source: {member.address}" in said
 
 
 def test_initiate_without_a_document(folder):

@@ -33,4 +33,12 @@ Uuid make_uuid(Random& random) {
     return uuid;
 }
 
+std::optional<Uuid> uuid_of(const Value& value) {
+    Uuid uuid;
+    if (value.type() != Type::binary || value.as_binary().bytes.size() != uuid.bytes.size())
+        return std::nullopt;
+    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), uuid.bytes.size());
+    return uuid;
+}
+
 }  // namespace tessera::bson

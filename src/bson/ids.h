@@ -3,6 +3,8 @@
 // New identifiers. Randomness and time come in, so that a simulated run repeats.
 #pragma once
 
+#include <optional>
+
 #include "base/random.h"
 #include "base/time.h"
 #include "bson/value.h"
@@ -22,5 +24,8 @@ private:
 
 /// A version 4 (random) UUID.
 Uuid make_uuid(Random& random);
+
+/// The UUID that a value holds; nothing where it holds none.
+std::optional<Uuid> uuid_of(const Value& value);
 
 }  // namespace tessera::bson

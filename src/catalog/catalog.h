@@ -25,6 +25,8 @@
 #include "base/result.h"
 #include "bson/view.h"
 #include "catalog/collection.h"
+#include "catalog/collection_mutex.h"
+#include "catalog/metadata.h"
 #include "storage/engine.h"
 
 namespace tessera::catalog {
@@ -71,9 +73,9 @@ public:
 private:
     friend class MemberCatalog;
     std::shared_ptr<Collection> collection_;    // Also owned by the catalog until dropped.
-    std::shared_ptr<std::shared_mutex> mutex_;  // Of the namespace; outlives its collections.
-    std::shared_lock<std::shared_mutex> shared_;
-    std::unique_lock<std::shared_mutex> exclusive_;
+    std::shared_ptr<CollectionMutex> mutex_;  // Of the namespace; outlives its collections.
+    std::shared_lock<CollectionMutex> shared_;
+    std::unique_lock<CollectionMutex> exclusive_;
 };
 
 struct CreateOptions {
@@ -178,6 +180,19 @@ public:
                               const Error& why) = 0;
     /// Those in progress.
     virtual IndexBuilds builds() const = 0;
+    /// Inside a transaction, under the exclusive lock: puts a build on record, for members whose
+    /// builds outlive a restart. finish_build() takes it off again. Does nothing when it is there.
+    virtual Result<CatalogChange> note_build(storage::Transaction& transaction,
+                                             Collection& collection,
+                                             const NotedBuild& build) = 0;
+    /// Likewise: takes a build off the record, and away where it is in progress.
+    virtual Result<CatalogChange> forget_build(storage::Transaction& transaction,
+                                               Collection& collection,
+                                               const bson::Uuid& id,
+                                               const Error& why) = 0;
+    /// Those on record, each with its collection.
+    virtual std::vector<std::pair<std::shared_ptr<Collection>, NotedBuild>> noted_builds()
+        const = 0;
 
     /// Fails with IndexNotFound or InvalidOptions (_id_).
     virtual Result<CatalogChange> drop_index(storage::Transaction& transaction,

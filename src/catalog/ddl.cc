@@ -196,7 +196,7 @@ Result<CatalogChange> MemberCatalog::rename(storage::Transaction& transaction,
     if (from == to) {
         return Error(ErrorCode::illegal_operation, "Can't rename a collection to itself");
     }
-    if (!source->second->builds().empty()) {
+    if (!source->second->builds().empty() || !source->second->metadata().builds.empty()) {
         return Error(ErrorCode::background_operation_in_progress_for_namespace,
                      "cannot perform operation: an index build is currently running for "
                      "collection '" + from.to_string() + "'");
@@ -290,9 +290,16 @@ Result<CheckedIndexSpec> MemberCatalog::check_index(const Collection& collection
     for (const auto& index : collection.indexes())
         existing.push_back(index->spec());
     std::vector<bson::View> building;
-    for (const auto& build : static_cast<const StoredCollection&>(collection).builds())
+    const auto& state = static_cast<const StoredCollection&>(collection);
+    for (const auto& build : state.builds())
         for (const auto& index : build->indexes())
             building.push_back(index->spec());
+    // Those to be continued are as good as under way.
+    for (const NotedBuild& build : state.metadata().builds) {
+        const auto is_it = [&](const auto& each) { return each->id() == build.id; };
+        if (std::ranges::any_of(state.builds(), is_it)) continue;
+        building.insert(building.end(), build.specs.begin(), build.specs.end());
+    }
     TRY(result.is_being_built, check_against_existing(collection.ns(), result.spec, building));
     TRY(result.exists_already, check_against_existing(collection.ns(), result.spec, existing));
     return result;

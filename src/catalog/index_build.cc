@@ -227,6 +227,7 @@ Result<CatalogChange> MemberCatalog::finish_build(storage::Transaction& transact
         added.emplace(index.ident, build->indexes()[i]->parts());
         metadata.indexes.push_back(std::move(index));
     }
+    std::erase_if(metadata.builds, [&](const auto& noted) { return noted.id == build->id(); });
     TRY_OK(write_metadata(transaction, metadata));
     // Undone, the build goes on to exist until abort_build(), and so do its tables.
     return CatalogChange(
@@ -266,6 +267,47 @@ IndexBuilds MemberCatalog::builds() const {
     const auto now = state();
     for (const auto& [ns, collection] : now->by_namespace)
         result.insert(result.end(), collection->builds().begin(), collection->builds().end());
+    return result;
+}
+
+Result<CatalogChange> MemberCatalog::note_build(storage::Transaction& transaction,
+                                                Collection& collection,
+                                                const NotedBuild& build) {
+    TRY(auto metadata, read_metadata(transaction, stored(collection)));
+    for (const NotedBuild& noted : metadata.builds)
+        if (noted.id == build.id) return CatalogChange();
+    metadata.builds.push_back(build);
+    TRY_OK(write_metadata(transaction, metadata));
+    return replace(std::move(metadata), {}, {}, {});
+}
+
+Result<CatalogChange> MemberCatalog::forget_build(storage::Transaction& transaction,
+                                                  Collection& collection,
+                                                  const bson::Uuid& id,
+                                                  const Error& why) {
+    TRY(auto metadata, read_metadata(transaction, stored(collection)));
+    const auto is_meant = [&](const auto& noted) { return noted.id == id; };
+    if (std::erase_if(metadata.builds, is_meant) > 0)
+        TRY_OK(write_metadata(transaction, metadata));
+    return CatalogChange(
+        [this, metadata = std::move(metadata), id, why] {
+            replace_state(metadata, {}, nullptr);
+            for (const IndexBuildPtr& build : builds()) {
+                if (build->id() != id) continue;
+                build->abort(why);
+                if (!build->has_ended_.exchange(true)) take_away(*build);
+            }
+        },
+        {});
+}
+
+std::vector<std::pair<std::shared_ptr<Collection>, NotedBuild>> MemberCatalog::noted_builds()
+    const {
+    std::vector<std::pair<std::shared_ptr<Collection>, NotedBuild>> result;
+    const auto now = state();
+    for (const auto& [ns, collection] : now->by_namespace)
+        for (const NotedBuild& build : collection->metadata().builds)
+            result.emplace_back(collection, build);
     return result;
 }
 

@@ -17,7 +17,9 @@
 // write are suspects, checked in between and at the end, as are records without keys (parallel
 // arrays): what still violates the index then makes the build fail.
 //
-// Nothing of a build is on disk but tables no metadata names: a restart drops them.
+// What is on disk of a build are tables no metadata names: a restart drops them. In a replica set
+// the collection's metadata also say that there is such a build (Catalog::note_build), so that a
+// restarted member makes its part of it anew.
 #pragma once
 
 #include <atomic>

@@ -78,13 +78,13 @@ std::vector<std::string> MemberCatalog::databases() const {
     return {names.begin(), names.end()};
 }
 
-std::shared_ptr<std::shared_mutex> MemberCatalog::mutex_of(const Namespace& ns) {
+std::shared_ptr<CollectionMutex> MemberCatalog::mutex_of(const Namespace& ns) {
     std::lock_guard lock(mutex_);
     if (mutexes_.size() > limits::idle_locks_max) {
         std::erase_if(mutexes_, [](const auto& entry) { return entry.second.use_count() == 1; });
     }
     auto& mutex = mutexes_[ns];
-    if (mutex == nullptr) mutex = std::make_shared<std::shared_mutex>();
+    if (mutex == nullptr) mutex = std::make_shared<CollectionMutex>();
     return mutex;
 }
 
@@ -251,6 +251,8 @@ Status MemberCatalog::load_collection(State& fresh,
         indexes.emplace(index.ident, index_parts(metadata.ns, index, *index_table, saved));
     }
     const Namespace ns = metadata.ns;
+    // A replica set's to continue, not ours while its member runs alone.
+    if (logs_tables_) metadata.builds.clear();
     TRY(auto collection,
         StoredCollection::make(environment(ns), std::move(metadata), std::move(parts), indexes));
     TRY_OK(load_counts(transaction, *collection));

@@ -66,6 +66,14 @@ public:
     void abort_builds(const std::function<bool(const IndexBuild&)>& choose,
                       const Error& why) override;
     IndexBuilds builds() const override;
+    Result<CatalogChange> note_build(storage::Transaction& transaction,
+                                     Collection& collection,
+                                     const NotedBuild& build) override;
+    Result<CatalogChange> forget_build(storage::Transaction& transaction,
+                                       Collection& collection,
+                                       const bson::Uuid& id,
+                                       const Error& why) override;
+    std::vector<std::pair<std::shared_ptr<Collection>, NotedBuild>> noted_builds() const override;
     Result<CatalogChange> drop_index(storage::Transaction& transaction,
                                      Collection& collection,
                                      std::string_view name,
@@ -92,7 +100,7 @@ private:
     void publish(Change change);
     void publish_state(const std::function<void(State&)>& change);
     CollectionLock lock(const Namespace& ns, bool is_exclusive);
-    std::shared_ptr<std::shared_mutex> mutex_of(const Namespace& ns);
+    std::shared_ptr<CollectionMutex> mutex_of(const Namespace& ns);
     StoredCollection::Environment environment(const Namespace& ns) {
         return {engine_, mutex_of(ns)};
     }
@@ -165,7 +173,7 @@ private:
 
     std::mutex publish_mutex_;  // Serializes publications.
     std::mutex mutex_;          // Guards what follows.
-    std::map<Namespace, std::shared_ptr<std::shared_mutex>> mutexes_;
+    std::map<Namespace, std::shared_ptr<CollectionMutex>> mutexes_;
     Random random_;
     std::uint64_t next_ident_ = 1;
 };

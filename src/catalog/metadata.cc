@@ -17,8 +17,37 @@ bson::Document CollectionMetadata::to_document() const {
             if (!index.ready_at.is_null()) object.append("readyAt", index.ready_at);
         }
     }
+    if (!builds.empty()) {
+        auto list = builder.array("builds");
+        for (const NotedBuild& build : builds) {
+            auto object = list.object();
+            object.append("id", build.id);
+            auto specs = object.array("specs");
+            for (const bson::Document& spec : build.specs)
+                specs.append(spec);
+        }
+    }
     return std::move(builder).finish();
 }
+
+namespace {
+
+Result<NotedBuild> parse_build(const bson::Value& value) {
+    const Error damaged(ErrorCode::internal_error, "The catalog holds a build that is no build");
+    if (!value.is_object()) return damaged;
+    const auto id = bson::uuid_of(value.as_view()["id"]);
+    const bson::Value specs = value.as_view()["specs"];
+    if (!id || !specs.is_array()) return damaged;
+    NotedBuild build;
+    build.id = *id;
+    for (const bson::Element& spec : specs.as_view()) {
+        if (!spec.value.is_object()) return damaged;
+        build.specs.emplace_back(spec.value.as_view());
+    }
+    return build;
+}
+
+}  // namespace
 
 Result<CollectionMetadata> CollectionMetadata::parse(bson::View document) {
     const Error damaged(ErrorCode::internal_error, "The catalog holds an entry that is no entry");
@@ -48,6 +77,12 @@ Result<CollectionMetadata> CollectionMetadata::parse(bson::View document) {
         const bson::Value ready_at = element.value.as_view()["readyAt"];
         if (ready_at.type() == bson::Type::timestamp) index.ready_at = ready_at.as_timestamp();
         result.indexes.push_back(std::move(index));
+    }
+    if (const bson::Value builds = document["builds"]; builds.is_array()) {
+        for (const bson::Element& element : builds.as_view()) {
+            TRY(auto build, parse_build(element.value));
+            result.builds.push_back(std::move(build));
+        }
     }
     return result;
 }

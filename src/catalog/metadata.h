@@ -3,8 +3,9 @@
 // What the catalog tables hold. Two of them: "_catalog" for replicated namespaces, unlogged where
 // there is an oplog, and "_catalog_local" for the others, always logged. Entries, by the first byte
 // of their keys:
-//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident, readyAt}]}, written by DDL in its
-//   transaction 'm' ident  an index's multikey paths, a uint32 a field; written in a transaction of
+//   'c' uuid   {ns, uuid, options, ident, indexes: [{spec, ident, readyAt}],
+//              builds: [{id, specs: [spec]}]}, written by DDL in its transaction
+//   'm' ident  an index's multikey paths, a uint32 a field; written in a transaction of
 //   its own and
 //              without a timestamp, before the first document that needs it is: it only grows, and
 //              an index that is called multikey without need is merely slower
@@ -17,6 +18,7 @@
 
 #include "base/namespace.h"
 #include "base/result.h"
+#include "bson/ids.h"
 #include "bson/view.h"
 
 namespace tessera::catalog {
@@ -32,12 +34,19 @@ struct IndexMetadata {
     Timestamp ready_at = {};
 };
 
+/// An index build that is to be continued after a restart; its tables are made anew then.
+struct NotedBuild {
+    bson::Uuid id;
+    std::vector<bson::Document> specs;
+};
+
 struct CollectionMetadata {
     Namespace ns;
     bson::Uuid uuid;
     bson::Document options;
     std::string ident;
     std::vector<IndexMetadata> indexes;
+    std::vector<NotedBuild> builds;
 
     bson::Document to_document() const;
     /// Fails with InternalError on what to_document() never wrote.

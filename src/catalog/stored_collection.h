@@ -7,11 +7,11 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
 #include "catalog/collection.h"
+#include "catalog/collection_mutex.h"
 #include "catalog/stored_index.h"
 #include "query/plan/collection_source.h"
 
@@ -31,7 +31,7 @@ class StoredCollection final : public Collection {
 public:
     struct Environment {
         storage::Engine& engine;
-        std::shared_ptr<std::shared_mutex> mutex;  // Of the namespace; owned with the catalog.
+        std::shared_ptr<CollectionMutex> mutex;  // Of the namespace; owned with the catalog.
     };
     /// `index_parts`: by ident, one for each of the metadata's indexes. `builds`: whose indexes
     /// every write keeps up to date too.
@@ -75,7 +75,7 @@ public:
     const CollectionMetadata& metadata() const { return metadata_; }
     const std::shared_ptr<CollectionParts>& parts() const { return parts_; }
     const std::vector<std::shared_ptr<StoredIndex>>& stored_indexes() const { return indexes_; }
-    const std::shared_ptr<std::shared_mutex>& mutex() const { return environment_.mutex; }
+    const std::shared_ptr<CollectionMutex>& mutex() const { return environment_.mutex; }
     std::map<std::string, IndexParts> index_parts() const;
     const IndexBuilds& builds() const { return builds_; }
 

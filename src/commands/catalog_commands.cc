@@ -138,6 +138,13 @@ async::Task<Status> list_indexes(Member& member, Invocation& invocation) {
         co_return Error(ErrorCode::namespace_not_found, "ns does not exist: " + ns.to_string());
     std::vector<bson::Document> documents;
     for (const auto& index : collection->indexes()) documents.emplace_back(index->spec());
+    if (request.body["includeBuildUUIDs"].is_truthy()) {
+        for (const auto& [owner, build] : member.catalog->noted_builds()) {
+            if (owner->uuid() != collection->uuid()) continue;
+            for (const bson::Document& spec : build.specs)
+                documents.push_back(bson::make("spec", spec, "buildUUID", build.id));
+        }
+    }
     CursorOptions options;
     options.ns = ns;
     auto source = make_list_source(std::move(documents));

@@ -295,7 +295,7 @@ Status coll_mod(Member& member, Invocation& invocation) {
 
 }  // namespace
 
-const std::array<Command, 8> ddl_commands = {{
+const std::array<Command, 10> ddl_commands = {{
     {"create",
      flags::writes,
      worker_function<create>,
@@ -326,6 +326,18 @@ const std::array<Command, 8> ddl_commands = {{
      create_indexes_on_router,
      Counted::command,
      "Builds indexes."},
+    {"setIndexCommitQuorum",
+     flags::writes,
+     worker_function<set_index_commit_quorum>,
+     set_index_commit_quorum_on_router,
+     Counted::command,
+     "Changes how many members an index build waits for."},
+    {"voteCommitIndexBuild",
+     flags::any_state | flags::internal | flags::quiet,
+     vote_commit_index_build,
+     nullptr,
+     Counted::command,
+     "Internal."},
     {"dropIndexes",
      flags::writes,
      worker_function<drop_indexes>,

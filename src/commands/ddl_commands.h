@@ -6,5 +6,5 @@
 #include "commands/command.h"
 
 namespace tessera::commands {
-extern const std::array<Command, 8> ddl_commands;
+extern const std::array<Command, 10> ddl_commands;
 }  // namespace tessera::commands

@@ -16,6 +16,7 @@ async::Task<Status> rename_collection_on_router(Router& router, Invocation& invo
 async::Task<Status> explain_aggregation_on_router(Router& router, Invocation& invocation);
 async::Task<Status> create_indexes_on_router(Router& router, Invocation& invocation);
 async::Task<Status> drop_indexes_on_router(Router& router, Invocation& invocation);
+async::Task<Status> set_index_commit_quorum_on_router(Router& router, Invocation& invocation);
 async::Task<Status> coll_mod_on_router(Router& router, Invocation& invocation);
 async::Task<Status> list_databases_on_router(Router& router, Invocation& invocation);
 async::Task<Status> list_collections_on_router(Router& router, Invocation& invocation);

@@ -203,6 +203,9 @@ async::Task<Status> change_on_owners(Router& router, Invocation& invocation) {
 async::Task<Status> drop_indexes_on_router(Router& router, Invocation& invocation) {
     return change_on_owners(router, invocation);
 }
+async::Task<Status> set_index_commit_quorum_on_router(Router& router, Invocation& invocation) {
+    return change_on_owners(router, invocation);
+}
 async::Task<Status> coll_mod_on_router(Router& router, Invocation& invocation) {
     return change_on_owners(router, invocation);
 }

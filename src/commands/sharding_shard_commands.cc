@@ -369,6 +369,9 @@ const std::array<Command, 15> sharding_shard_commands = {{
      "Gives what has changed in a range that is moved."},
 }};
 
+// Documents of a collection that is indexed under its exclusive lock, at most.
+constexpr std::int64_t indexed_under_lock_max = 10'000;
+
 Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson::View description) {
     OpTime last = member.replication->last_applied();
     std::optional<bson::Uuid> uuid;
@@ -405,6 +408,15 @@ Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson:
             if (!lock) return Error(ErrorCode::namespace_not_found, "ns not found");
             TRY(const auto spec, member.catalog->check_index(*lock, each.value.as_view()));
             if (spec.exists_already) break;
+            if (spec.is_being_built)
+                return Error(ErrorCode::background_operation_in_progress_for_namespace,
+                             "an index of " + ns.to_string() + " is being built here");
+            // Others use the collection meanwhile and wait for the lock.
+            if (lock->count() > indexed_under_lock_max)
+                return Error(ErrorCode::cannot_create_index,
+                             ns.to_string() + " lacks an index here and has more than " +
+                                 std::to_string(indexed_under_lock_max) +
+                                 " documents. Next step: run createIndexes through a router");
             TRY(auto unit,
                 replication::WriteUnit::begin(*member.replication, *member.engine, member.clock));
             TRY_OK(unit.reserve(1));

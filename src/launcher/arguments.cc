@@ -134,9 +134,40 @@ const Flag flag_table[] = {
 };
 // clang-format on
 
-// Of the same family, and not there yet: refused by name.
-constexpr std::string_view later[] = {
-    "auth", "user", "password", "password-file", "tls", "file", "tiny", "watch"};
+// Of the same family, and not there yet: refused by name, with what to do instead.
+struct Later {
+    std::string_view name;
+    std::string_view instead;
+};
+constexpr std::string_view no_auth = "there is no authentication yet";
+constexpr Later later_flags[] = {
+    {"auth", no_auth},
+    {"user", no_auth},
+    {"password", no_auth},
+    {"password-file", no_auth},
+    {"tls", "there is no TLS yet"},
+    {"file", "give the topology by --shards, --members, --routers, --config, --arbiters"},
+    {"tiny", "--memory SIZE bounds the members' caches"},
+    {"watch", "`tessera health --wait TIME` waits for a healthy cluster"},
+};
+constexpr std::string_view by_hand = "start and add the process by hand; see docs/operations.md";
+constexpr Later later_verbs[] = {
+    {"stepdown", "run rs.stepDown() at `tessera uri --direct NODE`"},
+    {"partition", "`tessera freeze TAG` silences a process"},
+    {"add", by_hand},
+    {"remove", by_hand},
+    {"top", "run db.currentOp() in mongosh"},
+    {"watch", "`tessera status` shows the cluster, `tessera logs -f` follows its logs"},
+    {"shell", "run mongosh \"$(tessera uri)\""},
+    {"connect", "run mongosh \"$(tessera uri)\""},
+    {"ui", "connect Compass to `tessera uri`"},
+    {"demo", "`tessera up`, then mongosh \"$(tessera uri)\""},
+    {"export", "`tessera up --dry-run` shows the command lines"},
+    {"doctor", "`tessera status` and `tessera logs` say what is wrong"},
+    {"bundle", "pack the folder that `tessera status --json` names"},
+    {"completion", "`tessera help VERB` lists flags"},
+    {"man", "`tessera help` and docs/operations.md"},
+};
 
 bool takes(std::string_view verbs, std::string_view verb) {
     return verbs == "*" || verbs.find(fmt::format(" {} ", verb)) != std::string_view::npos;
@@ -163,8 +194,9 @@ std::string_view similar(std::string_view name) {
 }
 
 Error unknown_flag(std::string_view verb, std::string_view name) {
-    for (const std::string_view known : later)
-        if (known == name) return bad(fmt::format("--{} is not supported yet", name));
+    for (const Later& known : later_flags)
+        if (known.name == name)
+            return bad(fmt::format("--{} is not supported yet: {}", name, known.instead));
     if (find_flag(name) != nullptr)
         return bad(fmt::format("`tessera {}` does not take --{}", verb, name));
     const std::string_view near = similar(name);
@@ -172,6 +204,13 @@ Error unknown_flag(std::string_view verb, std::string_view name) {
         fmt::format("there is no --{}{}. A server's own flags follow a bare --",
                     name,
                     near.empty() ? std::string() : fmt::format("; did you mean --{}?", near)));
+}
+
+Error unknown_verb(std::string_view name) {
+    for (const Later& known : later_verbs)
+        if (known.name == name)
+            return bad(fmt::format("`tessera {}` is not supported yet: {}", name, known.instead));
+    return bad(fmt::format("'{}' is no verb; `tessera help` lists them", name));
 }
 
 Status read_flag(const std::vector<std::string>& words, std::size_t& at, Arguments& arguments) {
@@ -243,7 +282,7 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& words) {
     if (std::none_of(verbs.begin(), verbs.end(), [&](const Verb& verb) {
             return verb.name == arguments.verb;
         }))
-        return bad(fmt::format("'{}' is no verb; `tessera help` lists them", arguments.verb));
+        return unknown_verb(arguments.verb);
     while (at < words.size()) {
         const std::string& word = words[at];
         if (word == "--") {

@@ -37,7 +37,6 @@ Status Applier::apply(std::span<const bson::Document> entries, ApplyMode mode, O
     }
     std::size_t at = 0;
     while (at < parsed.size()) {
-        end_builds_before(parsed[at].optime.term);
         if (is_command(parsed[at])) {
             TRY_OK(apply_command(parsed[at], mode, oplog));
             commands_.fetch_add(1, std::memory_order_relaxed);

@@ -33,12 +33,12 @@ enum class ApplyMode {
 
 class Applier {
 public:
-    /// Called with each index build that an entry begins; is to call Catalog::fill_step() until
-    /// all is done, on another thread or between batches. Must not block.
-    using FillInBackground = std::function<void(const catalog::IndexBuildPtr&)>;
+    /// Called with each index build that an entry begins; is to see to the rest of it elsewhere.
+    /// Must not block.
+    using DriveBuild = std::function<void(const catalog::IndexBuildPtr&)>;
 
-    Applier(catalog::Catalog& catalog, storage::Engine& engine, FillInBackground fill)
-        : catalog_(catalog), engine_(engine), fill_in_background_(std::move(fill)) {}
+    Applier(catalog::Catalog& catalog, storage::Engine& engine, DriveBuild drive)
+        : catalog_(catalog), engine_(engine), drive_build_(std::move(drive)) {}
 
     /// Applies `entries`. With `oplog` each is also written there, and readers see it from then on.
     Status apply(std::span<const bson::Document> entries, ApplyMode mode, Oplog* oplog);
@@ -79,9 +79,8 @@ private:
     Result<bool> commit_present_build(const ParsedEntry& entry,
                                       const Namespace& ns,
                                       Oplog* oplog);
+    Status note_build(const ParsedEntry& entry, const catalog::NotedBuild& what, Oplog* oplog);
     Status build_anew(const ParsedEntry& entry, const Namespace& ns, Oplog* oplog);
-    void end_builds_before(Term term);
-    void end_overtaken_builds(const ParsedEntry& entry, const std::vector<bson::View>& specs);
     Status run_drop_index(const ParsedEntry& entry, Oplog* oplog);
     Status run_coll_mod(const ParsedEntry& entry, Oplog* oplog);
     Result<std::unique_ptr<storage::Transaction>> begin(const ParsedEntry& entry, Oplog* oplog);
@@ -89,15 +88,7 @@ private:
 
     catalog::Catalog& catalog_;
     storage::Engine& engine_;
-    const FillInBackground fill_in_background_;
-    // Builds that entries began and none has ended. Only a head start: without it the entry that
-    // commits a build does all of its work.
-    struct BegunBuild {
-        catalog::IndexBuildPtr build;
-        Term term = term_uninitialized;
-    };
-    std::map<bson::Uuid, BegunBuild> begun_builds_;
-    Term newest_term_ = term_uninitialized;
+    const DriveBuild drive_build_;
     std::atomic<WallTime> last_wall_{};
     std::atomic<std::int64_t> inserts_{0};
     std::atomic<std::int64_t> updates_{0};

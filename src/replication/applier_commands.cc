@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "catalog/index_build.h"
+#include "bson/ids.h"
 #include "replication/applier.h"
 #include "replication/limits.h"
 
@@ -34,14 +34,6 @@ bool is_tolerated(std::string_view command, ErrorCode code) {
 
 Error gone(const ParsedEntry& entry) {
     return {ErrorCode::namespace_not_found, "ns not found: " + entry.ns.to_string()};
-}
-
-std::optional<bson::Uuid> uuid_of(const bson::Value& value) {
-    if (value.type() != bson::Type::binary || value.as_binary().bytes.size() != 16)
-        return std::nullopt;
-    bson::Uuid uuid;
-    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), 16);
-    return uuid;
 }
 
 std::string text_of(const bson::Value& value) {
@@ -149,15 +141,12 @@ Status Applier::run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplo
         from = source->ns();
     }
     if (from == to) return only_log(entry, oplog);
-    // The primary had no build of it any more.
-    catalog_.abort_builds([&](const auto& build) { return build.ns() == from; },
-                          Error(ErrorCode::index_build_aborted, "collection renamed"));
     const catalog::CollectionLock one = catalog_.lock_exclusive(std::min(from, to));
     const catalog::CollectionLock two = catalog_.lock_exclusive(std::max(from, to));
     TRY(const auto transaction, begin(entry, oplog));
     catalog::RenameOptions options;
-    options.drop_target =
-        uuid_of(entry.object["dropTarget"]).has_value() || entry.object["dropTarget"].is_truthy();
+    const bson::Value target = entry.object["dropTarget"];
+    options.drop_target = bson::uuid_of(target).has_value() || target.is_truthy();
     TRY(auto change, catalog_.rename(*transaction, from, to, options, entry.optime.timestamp));
     TRY_OK(transaction->commit());
     change.published();
@@ -166,7 +155,6 @@ Status Applier::run_rename(const ParsedEntry& entry, ApplyMode mode, Oplog* oplo
 
 Status Applier::run_create_index(const ParsedEntry& entry, Oplog* oplog) {
     const bson::Document given = rest_of(entry.object);
-    end_overtaken_builds(entry, {given.view()});
     const auto known =
         entry.uuid ? catalog_.find(*entry.uuid)
                    : catalog_.find(Namespace{entry.ns.db, text_of(entry.object.front().value)});

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A set under partitions and step-downs, from a seed: what was acknowledged by a majority is on
-// every member in the end, and all members are alike.
+// every member in the end, and all members are alike. Indexes come and go meanwhile; builds that
+// were begun end, whoever is primary then.
 #include <cstdlib>
+#include <set>
 
 #include <gtest/gtest.h>
 
+#include "catalog/index_build.h"
+#include "replication/index_builds.h"
 #include "replication/test_set.h"
 
 namespace tessera::replication {
@@ -24,6 +28,57 @@ async::Task<void> write(TestMember& member,
     const auto status = co_await member.replication->await_write_concern(
         *at, std::move(concern), deadline, async::Cancellation::none());
     if (status) acknowledged.insert(id);
+}
+
+// Begins a build, or drops the index where it is.
+void change_index(TestSet& set, TestMember& member, Random& random) {
+    Replication& replication = *member.replication;
+    if (!member.catalog->find(items) ||
+        !ensure_build_records(replication, *member.engine, set.clock))
+        return;
+    catalog::IndexBuildPtr build;
+    Status started;
+    {
+        const auto lock = member.catalog->lock_exclusive(items);
+        auto unit = WriteUnit::begin(replication, *member.engine, set.clock);
+        if (!lock || !unit) return;
+        if (lock->indexes().size() > 1) {
+            if (!unit->reserve(1)) return;
+            (void)drop_index(*unit, *member.catalog, *lock, "value_1");
+            return;
+        }
+        const bson::Document key = bson::make("value", 1);
+        const bson::Document spec = bson::make("key", key, "name", "value_1");
+        const auto checked = member.catalog->check_index(*lock, spec);
+        if (!checked || checked->is_being_built) return;
+        NewBuild what{{checked->spec}, {}};
+        if (random.below(2) == 0) what.quorum.members = static_cast<int>(random.below(4));
+        const auto at = start_index_build(*unit, *member.catalog, *lock, what, build);
+        if (!at) started = at.error();
+    }
+    if (!build) return;
+    if (started) {
+        replication.drive_build(build);
+    } else {
+        member.catalog->abort_build(*build, started.error());
+    }
+}
+
+void expect_same_indexes(TestSet& set) {
+    const auto has_ended = [&](std::size_t i) {
+        return set[i].catalog->noted_builds().empty() && set[i].catalog->builds().empty();
+    };
+    EXPECT_TRUE(set.wait([&] { return has_ended(0) && has_ended(1) && has_ended(2); }, 120s));
+    EXPECT_TRUE(set.wait([&] { return set.has_converged(); }, 120s));
+    for (std::size_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(set[i].count(builds_ns), 0U);
+        const auto collection = set[i].catalog->find(items);
+        ASSERT_NE(collection, nullptr);
+        EXPECT_EQ(collection->indexes().size(), set[0].catalog->find(items)->indexes().size());
+        const auto report = catalog::validate_collection(*collection, *set[i].engine);
+        ASSERT_TRUE(report);
+        EXPECT_TRUE(report->errors.empty()) << report->errors.front();
+    }
 }
 
 void run(std::uint64_t seed) {
@@ -57,6 +112,7 @@ void run(std::uint64_t seed) {
         for (std::size_t i = 0; i < 3; ++i) {
             // Also one that believes to be primary and is cut off.
             if (!set[i].replication->is_writable_primary()) continue;
+            if (random.below(3) == 0) change_index(set, set[i], random);
             for (int k = 0; k < 3; ++k)
                 async::spawn(set.executor,
                              write(set[i], next++, acknowledged, set.clock.now() + 5s));
@@ -76,6 +132,7 @@ void run(std::uint64_t seed) {
                       set[i].replication->state() == consensus::MemberState::secondary,
                   true);
     }
+    expect_same_indexes(set);
     // Nothing of the test may outlive the set.
     set.wait([&] { return false; }, 6s);
 }

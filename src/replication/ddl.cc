@@ -2,7 +2,6 @@
 #include "replication/ddl.h"
 
 #include "catalog/index.h"
-#include "catalog/index_build.h"
 
 namespace tessera::replication {
 
@@ -90,63 +89,6 @@ Result<OpTime> create_index(WriteUnit& unit,
     TRY(const OpTime at, unit.commit());
     change.published();
     return at;
-}
-
-namespace {
-
-// {<command>: collection, indexBuildUUID, indexes: [spec, ...]}
-bson::Builder build_entry(std::string_view command, const catalog::IndexBuild& build) {
-    bson::Builder object;
-    object.append(command, build.ns().collection).append("indexBuildUUID", build.id());
-    auto list = object.array("indexes");
-    for (const auto& index : build.metadata())
-        list.append(index.spec);
-    return object;
-}
-
-}  // namespace
-
-Result<OpTime> start_index_build(WriteUnit& unit,
-                                 catalog::Catalog& catalog,
-                                 catalog::Collection& collection,
-                                 const std::vector<bson::Document>& checked_specs,
-                                 catalog::IndexBuildPtr& build) {
-    if (!build) {
-        TRY(build, catalog.begin_build(collection, unit.make_uuid(), checked_specs));
-    }
-    TRY_OK(unit.use_next_position());
-    const bson::Document entry = build_entry("startIndexBuild", *build).finish();
-    TRY_OK(unit.command(collection.ns(), collection.uuid(), entry, {}));
-    return unit.commit();
-}
-
-Result<OpTime> commit_index_build(WriteUnit& unit,
-                                  catalog::Catalog& catalog,
-                                  catalog::Collection& collection,
-                                  const catalog::IndexBuildPtr& build) {
-    TRY_OK(unit.use_next_position());
-    TRY(auto change,
-        catalog.finish_build(
-            unit.transaction(), collection, build, unit.next_position().timestamp));
-    const bson::Document entry = build_entry("commitIndexBuild", *build).finish();
-    TRY_OK(unit.command(collection.ns(), collection.uuid(), entry, {}));
-    TRY(const OpTime at, unit.commit());
-    change.published();
-    return at;
-}
-
-Result<OpTime> log_index_build_abort(WriteUnit& unit,
-                                     const catalog::IndexBuild& build,
-                                     const Error& cause) {
-    bson::Builder object = build_entry("abortIndexBuild", build);
-    object.object("cause")
-        .append("ok", false)
-        .append("code", static_cast<std::int32_t>(cause.code()))
-        .append("codeName", code_name(cause.code()))
-        .append("errmsg", cause.reason());
-    const bson::Document entry = std::move(object).finish();
-    TRY_OK(unit.command(build.ns(), build.collection(), entry, {}));
-    return unit.commit();
 }
 
 Result<OpTime> drop_index(WriteUnit& unit,

@@ -36,24 +36,6 @@ Result<OpTime> create_index(WriteUnit& unit,
                             catalog::Catalog& catalog,
                             catalog::Collection& collection,
                             bson::View checked_spec);
-/// Begins a build that others may write beside and logs {startIndexBuild: ...}, so that secondaries
-/// begin it too. Requires: one position reserved. `build` is set as soon as there is one; without
-/// a result the caller aborts it once it has let go of the lock.
-Result<OpTime> start_index_build(WriteUnit& unit,
-                                 catalog::Catalog& catalog,
-                                 catalog::Collection& collection,
-                                 const std::vector<bson::Document>& checked_specs,
-                                 catalog::IndexBuildPtr& build);
-/// Finishes a build whose fill is done and logs {commitIndexBuild: ...}. Requires: one position
-/// reserved.
-Result<OpTime> commit_index_build(WriteUnit& unit,
-                                  catalog::Catalog& catalog,
-                                  catalog::Collection& collection,
-                                  const catalog::IndexBuildPtr& build);
-/// Logs {abortIndexBuild: ...} for a build that was aborted here.
-Result<OpTime> log_index_build_abort(WriteUnit& unit,
-                                     const catalog::IndexBuild& build,
-                                     const Error& cause);
 /// Drops one index and logs. Requires: one position reserved.
 Result<OpTime> drop_index(WriteUnit& unit,
                           catalog::Catalog& catalog,

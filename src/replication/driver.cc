@@ -34,7 +34,7 @@ Replication::Driver::Driver(Replication& owner)
                env_.engine,
                [mailbox = mailbox_](const catalog::IndexBuildPtr& build) {
                    mailbox->control.post([mailbox, build] {
-                       if (mailbox->driver != nullptr) mailbox->driver->fill(build);
+                       if (mailbox->driver != nullptr) mailbox->driver->drive(build);
                    });
                }),
       core_random_(env_.random.split()),
@@ -197,11 +197,12 @@ void Replication::Driver::carry_out_role(const RoleChange& change) {
                       21331,
                       "Transition to primary complete; database writes are now permitted",
                       {{"term", change.term}});
-            // What a former primary began nobody will commit.
-            end_builds(Error(ErrorCode::index_build_aborted, "its primary is gone"));
             sync_writability();
             for (RoleObserver* const observer : observers)
                 observer->on_step_up(change.term);
+            // What a former primary began is ours to finish.
+            tasks_.spawn(resume_builds());
+            builds_changed.notify();
             return;
         case RoleChange::Kind::step_down:
             log::info(log::Component::replication,

@@ -11,6 +11,7 @@
 //   fetcher.cc            pulling and applying the oplog
 //   initial_sync.cc       making an empty member's data
 //   rollback.cc           going back to the common point
+//   driver_builds.cc      seeing index builds to their end
 #pragma once
 
 #include <deque>
@@ -57,8 +58,12 @@ public:
     /// Syncs the journal and tells the core what is durable then.
     void request_flush();
     void observe_term(Term term);
-    /// Takes away every index build in progress.
+    /// Takes away every index build in progress; what is on record of them stays.
     void end_builds(const Error& why);
+    /// Sees a build that was just begun to its end.
+    void drive_soon(const catalog::IndexBuildPtr& build);
+    /// As primary: gives a build up on every member. Does nothing when it has ended.
+    Status abort_build(const catalog::IndexBuild& build, const Error& cause);
 
     // ---- On the starting thread ---------------------------------------------------------------
     Status start();
@@ -80,12 +85,18 @@ public:
     /// Hands a message to the core and waits for its answer.
     async::Task<Result<bson::Document>> answer(HostAndPort from, consensus::Message request);
     async::Task<void> nudge_primary(Timestamp wanted);
+    /// A member says that its part of a build is done.
+    async::Task<Result<bson::Document>> take_build_vote(bson::Uuid id, HostAndPort from);
 
     // Any thread.
     std::vector<RoleObserver*> observers;
     Waiters waiters;
     async::Notification topology_changed;
     async::Notification committed;  // The commit point or the configuration moved.
+    async::Notification builds_changed;  // An index build went on, or may go on.
+    /// Asked now and then by the primary of an index build; its failure ends the build. Set before
+    /// start().
+    std::function<Status()> build_check;
     const std::string instance_id;  // Tells this process from all others (_isSelf).
 
     const consensus::ElectionCounts election_counts() const;
@@ -137,9 +148,20 @@ private:
         return core_->config() ? &*core_->config() : nullptr;
     }
 
-    /// Fills an index build that the oplog began, in the background.
-    void fill(const catalog::IndexBuildPtr& build);
-    async::Task<void> fill_build(catalog::IndexBuildPtr build);
+    // Index builds.
+    struct DrivenBuild;
+    void pause_builds(bool pauses);
+    void drive(const catalog::IndexBuildPtr& build);
+    async::Task<void> drive_build(catalog::IndexBuildPtr build);
+    async::Task<void> resume_builds();
+    std::vector<catalog::IndexBuildPtr> begin_noted_builds();
+    Result<catalog::IndexBuildPtr> begin_noted(const catalog::Collection& collection,
+                                               const catalog::NotedBuild& noted);
+    Status fill_more(DrivenBuild& driven);
+    Status lead_build(DrivenBuild& driven);
+    Status commit_build(const catalog::IndexBuildPtr& build);
+    void fail_build(DrivenBuild& driven, const Error& cause);
+    async::Task<bool> vote_for_build(bson::Uuid id);
 
     // The loop.
     void pump();
@@ -256,6 +278,8 @@ private:
     std::atomic<consensus::MemberState> state_{consensus::MemberState::startup};
     std::atomic<std::int32_t> rollback_id_{1};
     std::atomic<bool> is_writable_{false};
+    std::mutex builds_mutex_;  // Guards are_builds_paused_, and what begins where it is false.
+    bool are_builds_paused_ = false;
 
     // Control executor.
     std::unique_ptr<Oplog> oplog_;

@@ -29,6 +29,12 @@ void Replication::Driver::adopt_oplog_collection() {
 
 Status Replication::Driver::start() {
     TRY(const auto config, local_.config());
+    if (config && config->set_name != options_.set_name)
+        return Error(ErrorCode::inconsistent_replica_set_names,
+                     "The data directory belongs to a member of the replica set '" +
+                         config->set_name + "', but --replSet says '" + options_.set_name +
+                         "'. Next step: start it with --replSet " + config->set_name +
+                         ", or with another --dbpath");
     TRY(const consensus::Ballot ballot, local_.ballot());
     TRY(const std::int32_t rollbacks, local_.rollback_id());
     rollback_id_.store(rollbacks);
@@ -101,6 +107,7 @@ void Replication::Driver::begin() {
     tasks_.spawn(pull());
     tasks_.spawn(write_periodic_noops());
     tasks_.spawn(truncate_periodically());
+    tasks_.spawn(resume_builds());
 }
 
 // What this member may do follows from what it holds.
@@ -156,26 +163,6 @@ async::Task<void> Replication::Driver::write_periodic_noops() {
             (void)owner_.write_noop(message);
         }
         before = oplog_ ? oplog_->visible() : OpTime{};
-    }
-}
-
-void Replication::Driver::end_builds(const Error& why) {
-    env_.catalog.abort_builds([](const catalog::IndexBuild&) { return true; }, why);
-}
-
-void Replication::Driver::fill(const catalog::IndexBuildPtr& build) {
-    if (!is_stopping_) tasks_.spawn(fill_build(build));
-}
-
-async::Task<void> Replication::Driver::fill_build(catalog::IndexBuildPtr build) {
-    while (!is_stopping_) {
-        async::resume_on there(env_.workers);
-        co_await there;
-        const auto is_filled = env_.catalog.fill_step(*build);
-        async::resume_on back(env_.control);
-        co_await back;
-        // After a failure the entry that commits the build says what is to be done.
-        if (!is_filled || *is_filled) co_return;
     }
 }
 
@@ -254,6 +241,7 @@ async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
     pull_changed_.notify();
     step_down_ended_.notify();
     committed.notify();
+    builds_changed.notify();
     topology_changed.notify();
     for (const auto& [id, inbound] : inbound_)
         inbound->arrived.notify();

@@ -4,7 +4,10 @@
 // (reference/protocol.md 1.14). The clone is no state that ever was; applying the log from its
 // beginning to its end makes it the state at the end. Any failure begins anew; a durable flag makes
 // a restarted process begin anew too.
+#include <map>
+
 #include "base/log.h"
+#include "bson/ids.h"
 #include "catalog/index.h"
 #include "replication/driver.h"
 #include "replication/limits.h"
@@ -35,12 +38,7 @@ std::int64_t cursor_in(bson::View reply) {
 
 std::optional<bson::Uuid> uuid_in(bson::View info) {
     if (!info["info"].is_object()) return std::nullopt;
-    const bson::Value uuid = info["info"].as_view()["uuid"];
-    if (uuid.type() != bson::Type::binary || uuid.as_binary().bytes.size() != 16)
-        return std::nullopt;
-    bson::Uuid result;
-    std::memcpy(result.bytes.data(), uuid.as_binary().bytes.data(), 16);
-    return result;
+    return bson::uuid_of(info["info"].as_view()["uuid"]);
 }
 
 constexpr Duration clone_timeout = 60s;
@@ -80,6 +78,7 @@ async::Task<void> Replication::Driver::synchronize() {
     }
     is_sync_running_ = false;
     if (is_stopping_) co_return;
+    tasks_.spawn(resume_builds());
     set_mode_by_data();
     pump();
     pull_changed_.notify();
@@ -277,7 +276,8 @@ async::Task<Status> Replication::Driver::clone_collection(Source& source,
         if (cursor == 0) break;
         command = bson::make("getMore", cursor, "collection", ns.collection, "$db", db);
     }
-    bson::Document list = bson::make("listIndexes", ns.collection, "$db", db);
+    bson::Document list =
+        bson::make("listIndexes", ns.collection, "includeBuildUUIDs", true, "$db", db);
     auto indexes = co_await ask(source, std::move(list), clone_timeout);
     // Dropped meanwhile: the log says so too.
     if (!indexes && indexes.error().code() == ErrorCode::namespace_not_found) co_return Status();
@@ -309,13 +309,29 @@ Status Replication::Driver::store_cloned(const Namespace& ns, bson::View batch) 
 }
 
 Status Replication::Driver::build_indexes(const Namespace& ns, bson::View specs) {
+    std::map<bson::Uuid, catalog::NotedBuild> unfinished;
     for (const bson::Element& each : specs) {
+        if (const auto id = bson::uuid_of(each.value.as_view()["buildUUID"])) {
+            catalog::NotedBuild& build = unfinished[*id];
+            build.id = *id;
+            build.specs.emplace_back(each.value.as_view()["spec"].as_view());
+            continue;
+        }
         const catalog::CollectionLock lock = env_.catalog.lock_exclusive(ns);
         ENSURE(lock.collection() != nullptr);
         TRY(const auto checked, env_.catalog.check_index(*lock, each.value.as_view()));
         if (checked.exists_already) continue;
         TRY(const auto transaction, env_.engine.begin());
         TRY(auto change, env_.catalog.create_index(*transaction, *lock, checked.spec, {}));
+        TRY_OK(transaction->commit());
+        change.published();
+    }
+    // Begun when the sync is done, unless the log ends them first.
+    for (const auto& [id, build] : unfinished) {
+        const catalog::CollectionLock lock = env_.catalog.lock_exclusive(ns);
+        ENSURE(lock.collection() != nullptr);
+        TRY(const auto transaction, env_.engine.begin());
+        TRY(auto change, env_.catalog.note_build(*transaction, *lock, build));
         TRY_OK(transaction->commit());
         change.published();
     }

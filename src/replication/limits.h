@@ -49,6 +49,17 @@ inline constexpr Duration truncation_interval = 10s;
 inline constexpr std::size_t truncation_entries = 100'000;
 /// A request from another member is given up after this.
 inline constexpr Duration inbound_timeout = 30s;
+/// The largest number a commitQuorum may be: members of a set.
+inline constexpr std::int64_t commit_quorum_max = 50;
+/// Attempts at a change of an index build's record that meets others.
+inline constexpr int build_record_attempts = 100;
+/// How often the driver of an index build looks at what may have changed unsaid: the votes for
+/// it, documents to be checked.
+inline constexpr Duration build_look_interval = 100ms;
+/// A build that failed on a secondary is begun again after this: what stood in its way may be gone.
+inline constexpr Duration build_again_interval = 1s;
+/// How long a member waits for the primary's answer to its vote.
+inline constexpr Duration build_vote_timeout = 5s;
 /// How long replSetInitiate and replSetReconfig wait for each other member.
 inline constexpr Duration quorum_timeout = 5s;
 

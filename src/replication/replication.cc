@@ -8,6 +8,7 @@
 #include "bson/ids.h"
 #include "replication/config_documents.h"
 #include "replication/driver.h"
+#include "replication/index_builds.h"
 #include "replication/limits.h"
 #include "replication/write_unit.h"
 
@@ -210,6 +211,47 @@ async::Task<Result<bson::Document>> Replication::on_update_position(bson::Docume
     auto back = visit.back();
     co_await back;
     co_return result;
+}
+
+async::Task<Result<bson::Document>> Replication::on_vote_commit_build(bson::Document request) {
+    const auto id = bson::uuid_of(request["voteCommitIndexBuild"]);
+    const bson::Value host = request["hostAndPort"];
+    if (!id || !host.is_string())
+        co_return Error(ErrorCode::failed_to_parse,
+                        "voteCommitIndexBuild needs a build's UUID and a hostAndPort");
+    CO_TRY(HostAndPort from, HostAndPort::parse(host.as_string()));
+    Visit visit(environment_.control);
+    auto there = visit.there();
+    co_await there;
+    auto result = co_await driver_->take_build_vote(*id, std::move(from));
+    auto back = visit.back();
+    co_await back;
+    co_return result;
+}
+
+// ---- Index builds -----------------------------------------------------------------------------
+
+void Replication::drive_build(const catalog::IndexBuildPtr& build) {
+    driver_->drive_soon(build);
+}
+
+Status Replication::abort_build(const catalog::IndexBuild& build, const Error& cause) {
+    return driver_->abort_build(build, cause);
+}
+
+Status Replication::check_satisfiable(const CommitQuorum& quorum) const {
+    const auto config = driver_->view().config;
+    if (config == nullptr)
+        return Error(ErrorCode::not_yet_initialized, "no replset config has been received");
+    return quorum.check_satisfiable(*config);
+}
+
+async::Notification& Replication::builds_changed() {
+    return driver_->builds_changed;
+}
+
+void Replication::set_build_check(std::function<Status()> check) {
+    driver_->build_check = std::move(check);
 }
 
 // ---- Gates ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@
 #include "storage/engine.h"
 
 namespace tessera::replication {
+
+struct CommitQuorum;
 
 struct Options {
     std::string set_name;           // --replSet; empty: standalone.
@@ -108,6 +111,19 @@ public:
     /// Writes a no-op entry {msg...} as primary and returns its position.
     Result<OpTime> write_noop(bson::View object);
 
+    // ---- Index builds (index_builds.h) --------------------------------------------------------
+    /// Sees a build that start_index_build() began to its end, whoever is primary then.
+    void drive_build(const catalog::IndexBuildPtr& build);
+    /// As primary: gives a build up on every member. Does nothing when it has ended. Takes the
+    /// collection's exclusive lock.
+    Status abort_build(const catalog::IndexBuild& build, const Error& cause);
+    /// Whether the present configuration can satisfy a build's commitQuorum.
+    Status check_satisfiable(const CommitQuorum& quorum) const;
+    /// Notified when a build goes on or ends, perhaps more often.
+    async::Notification& builds_changed();
+    /// Asked now and then by the primary of a build; its failure ends the build. Before start().
+    void set_build_check(std::function<Status()> check);
+
     // ---- Waiting -----------------------------------------------------------------------------
     /// Waits until `at` is replicated as `concern` asks. On a standalone waits for the journal when
     /// j is set. Fails with UnsatisfiableWriteConcern, UnknownReplWriteConcern,
@@ -158,6 +174,7 @@ public:
     async::Task<Result<bson::Document>> on_heartbeat(bson::Document request);
     async::Task<Result<bson::Document>> on_request_votes(bson::Document request);
     async::Task<Result<bson::Document>> on_update_position(bson::Document request);
+    async::Task<Result<bson::Document>> on_vote_commit_build(bson::Document request);
     /// $replData and $oplogQueryData for replies to oplog fetches that ask for them.
     void append_metadata(bson::Builder& reply, bool repl_data, bool oplog_query_data) const;
     /// A request carried this term: adopts a higher one.

@@ -48,6 +48,7 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     status = local_.save_rollback_id(rollback_id_.load());
     for (RoleObserver* const observer : observers)
         observer->on_rollback();
+    pause_builds(true);
     end_builds(Error(ErrorCode::interrupted_due_to_repl_state_change, "rolling back"));
     if (status) status = truncate_after(*common);
     if (status) status = co_await flushed();
@@ -69,6 +70,8 @@ async::Task<Status> Replication::Driver::roll_back(Source& source) {
     core_->reset_log({*common, applier_.last_wall()}, now());
     (void)core_->set_follower_mode(follower_mode(), now());
     pump();
+    pause_builds(false);
+    tasks_.spawn(resume_builds());
     log::info(log::Component::rollback,
               21607,
               "Rollback complete",

@@ -126,6 +126,7 @@ public:
     async::ManualExecutor executor;
     async::VirtualClock clock;
     Random random{7};
+    int calls_under_way = 0;  // None is left when the set goes.
 
 private:
     std::string name_;

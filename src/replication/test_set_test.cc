@@ -27,6 +27,8 @@ async::Task<void> deliver(TestSet& set,
                           HostAndPort to,
                           std::string command,
                           std::shared_ptr<Pending> pending) {
+    // Counted as long as this coroutine's frame lives.
+    const std::shared_ptr<void> counted(nullptr, [&set](void*) { --set.calls_under_way; });
     co_await async::sleep_until(set.clock, set.clock.now() + flight);
     if (set.can_talk(from, to)) {
         std::string reply = co_await set.find(to)->handle(std::move(command));
@@ -47,6 +49,7 @@ async::Task<Result<std::string>> exchange(TestSet& set,
                                           Instant deadline,
                                           async::Cancellation cancellation) {
     const auto pending = std::make_shared<Pending>();
+    ++set.calls_under_way;
     async::spawn(set.executor, deliver(set, from, to, std::move(command), pending));
     while (!pending->answer) {
         const auto ticket = pending->arrived.ticket();
@@ -160,6 +163,8 @@ async::Task<Result<bson::Document>> TestMember::run(bson::Document command) {
     if (name == "replSetRequestVotes") co_return co_await replication->on_request_votes(command);
     if (name == "replSetUpdatePosition")
         co_return co_await replication->on_update_position(command);
+    if (name == "voteCommitIndexBuild")
+        co_return co_await replication->on_vote_commit_build(command);
     if (name == "replSetStepUp") {
         CO_TRY_OK(co_await replication->step_up(command["skipDryRun"].is_truthy()));
         co_return bson::Document();
@@ -184,6 +189,10 @@ async::Task<Result<bson::Document>> TestMember::run(bson::Document command) {
         bson::ArrayBuilder batch;
         for (const auto& index : collection->indexes())
             batch.append(index->spec());
+        for (const auto& [owner, build] : catalog->noted_builds())
+            for (const bson::Document& spec : build.specs)
+                if (owner->uuid() == collection->uuid())
+                    batch.append(bson::make("spec", spec, "buildUUID", build.id));
         co_return cursor_reply(0, true, std::move(batch).finish());
     }
     co_return Error(ErrorCode::command_not_found, "no such command: " + name);
@@ -451,6 +460,9 @@ TestSet::TestSet(int members, std::string name) : name_(std::move(name)) {
 TestSet::~TestSet() {
     for (std::size_t i = 0; i < members_.size(); ++i)
         kill(i);
+    // What is still on its way arrives, at nobody.
+    const bool is_quiet = wait([&] { return calls_under_way == 0; });
+    ASSERT(is_quiet);
     executor.run();
 }
 

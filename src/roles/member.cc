@@ -2,6 +2,7 @@
 #include "roles/member.h"
 
 #include "base/log.h"
+#include "commands/index_commands.h"
 #include "commands/placement.h"
 #include "commands/sharding_member.h"
 #include "commands/ttl.h"
@@ -75,6 +76,7 @@ Status MemberRole::open(std::unique_ptr<storage::Engine> engine) {
     member.replication->add_observer(*operations_killer_);
     member.replication->add_observer(*member.sessions);
     commands::add_sharding(member, around.random);
+    member.replication->set_build_check([&member] { return commands::check_build_disk(member); });
     TRY_OK(member.replication->start());
     dispatcher_ = std::make_unique<commands::Dispatcher>(member);
     background_ = std::make_unique<async::TaskGroup>(around.control);

@@ -87,7 +87,11 @@ int run_member(const Settings& settings) {
                                      [&](int code) { machinery.request_stop(code); },
                                      [&] { return machinery.connection_counts(); }};
     auto role = roles::MemberRole::start(surroundings, std::move(options), std::move(*engine));
-    if (!role) return report_failure(exit_code::uncaught, role.error());
+    if (!role) {
+        const bool is_anothers = role.error().code() == ErrorCode::inconsistent_replica_set_names;
+        return report_failure(is_anothers ? exit_code::need_downgrade : exit_code::uncaught,
+                              role.error());
+    }
     for (const auto& [name, value] : settings.parameters) {
         const auto set = (*role)->member().parameters.set_at_startup(name, value);
         if (!set) return report_failure(exit_code::bad_options, set.error());
