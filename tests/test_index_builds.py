@@ -129,10 +129,11 @@ def test_a_build_survives_a_secondary_and_its_primary(replica_set):
     # while a secondary stands still the build cannot have ended before.
     items.drop_index("words")
     primary = replica_set.primary()
-    secondary = replica_set.secondaries()[0]
+    secondary, other = replica_set.secondaries()
     secondary.freeze()
     build = InBackground(lambda: words(items))
     wait_for_build(replica_set.client, build)
+    wait_until(lambda: active_builds(other) == 1, 60, "the build on the next primary")
     primary.kill9()
     build.join()
     secondary.thaw()
@@ -157,10 +158,11 @@ def test_a_stepdown_ends_the_wait_and_not_the_build(replica_set):
     items = replica_set.client.shop.items
     fill(items)
     primary = replica_set.primary()
-    away = replica_set.secondaries()[0]
+    away, other = replica_set.secondaries()
     away.kill9()  # The build waits for it.
     build = InBackground(lambda: words(items))
     wait_for_build(replica_set.client, build)
+    wait_until(lambda: active_builds(other) == 1, 60, "the build on the next primary")
     primary.command("replSetStepDown", 5, force=True)
     build.join()
     away.start()
