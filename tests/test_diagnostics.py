@@ -4,6 +4,7 @@
 import pymongo
 import pytest
 
+from lib.server import connect
 from lib.wait import wait_until
 
 LARGE = 60_000  # Above what is counted anew when a directory is opened.
@@ -213,3 +214,29 @@ def test_plans_are_not_cached(standalone):
     shop.items.create_index("b")
     assert shop.items.find_one({"a": 3, "b": 3})["_id"] == 3
     assert list(shop.items.aggregate([{"$planCacheStats": {}}])) == []
+
+
+def test_network_counts_every_byte_and_what_compression_saves(make_server):
+    server = make_server("mongod").start()
+    text = "the same again and again " * 2000
+
+    def network():
+        return server.command("serverStatus")["network"]
+    first, second = network(), network()
+    assert second["numRequests"] > first["numRequests"]
+    for count in ("bytesIn", "bytesOut", "physicalBytesIn", "physicalBytesOut"):
+        assert second[count] > first[count] > 0
+    nothing = {"compressor": {"bytesIn": 0, "bytesOut": 0},
+               "decompressor": {"bytesIn": 0, "bytesOut": 0}}
+    assert first["compression"] == {"snappy": nothing, "zstd": nothing, "zlib": nothing}
+    with connect(server.port, compressors="zlib") as client:
+        client.shop.items.insert_one({"_id": 1, "text": text})
+        assert client.shop.items.find_one({"_id": 1})["text"] == text
+        after = network()
+    done = after["compression"]["zlib"]
+    for before, squeezed in ((done["decompressor"]["bytesOut"], done["decompressor"]["bytesIn"]),
+                             (done["compressor"]["bytesIn"], done["compressor"]["bytesOut"])):
+        assert before > len(text) > squeezed * 10 > 0, done
+    assert after["compression"]["snappy"] == nothing
+    assert after["bytesIn"] - second["bytesIn"] > len(text)
+    assert after["physicalBytesIn"] - second["physicalBytesIn"] < len(text)

@@ -10,6 +10,8 @@ namespace tessera::commands {
 namespace {
 
 constexpr std::size_t logged_command_bytes_max = 10'000;
+// Header, flags and the section's kind: what OP_MSG adds to a reply's body.
+constexpr std::size_t reply_frame_bytes = 21;
 
 bool is_data_write(const Command& command) {
     return (command.flags & flags::writes) != 0;
@@ -137,8 +139,9 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
         node_.operations.end(*call.operation);
     }
     if (reply.has_body())
-        node_.metrics.bytes_out.fetch_add(static_cast<std::int64_t>(reply.body().size()),
-                                          std::memory_order_relaxed);
+        node_.metrics.bytes_out.fetch_add(
+            static_cast<std::int64_t>(reply.body().size() + reply_frame_bytes),
+            std::memory_order_relaxed);
     co_return outcome;
 }
 

@@ -57,6 +57,16 @@ struct ConnectionCounts {
     std::int64_t active = 0;
     std::int64_t exhaust_hello = 0;
     std::int64_t awaiting_topology_changes = 0;
+    std::int64_t bytes_in = 0;  // As they came over the wire.
+    std::int64_t bytes_out = 0;
+    struct Compression {
+        std::string_view name;
+        std::int64_t compressed_in = 0;
+        std::int64_t compressed_out = 0;
+        std::int64_t decompressed_in = 0;
+        std::int64_t decompressed_out = 0;
+    };
+    std::vector<Compression> compression;
 };
 
 struct Node {

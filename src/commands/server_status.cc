@@ -176,6 +176,24 @@ void append_repl(Member& member, bson::Builder& reply) {
     member.replication->append_metrics(repl);
 }
 
+void append_network(Node& node, bson::Builder& network) {
+    const ConnectionCounts counts =
+        node.connection_counts ? node.connection_counts() : ConnectionCounts();
+    network.append("physicalBytesIn", counts.bytes_in);
+    network.append("physicalBytesOut", counts.bytes_out);
+    network.append("numRequests", node.metrics.requests.load());
+    bson::Builder compression = network.object("compression");
+    for (const auto& each : counts.compression) {
+        bson::Builder one = compression.object(each.name);
+        one.object("compressor")
+            .append("bytesIn", each.compressed_in)
+            .append("bytesOut", each.compressed_out);
+        one.object("decompressor")
+            .append("bytesIn", each.decompressed_in)
+            .append("bytesOut", each.decompressed_out);
+    }
+}
+
 void append_metrics(Node& node, bson::Builder& reply) {
     const Metrics& metrics = node.metrics;
     bson::Builder object = reply.object("metrics");
@@ -222,7 +240,7 @@ void append_server_status(Node& node, Member* member, bson::Builder& reply) {
         bson::Builder network = reply.object("network");
         network.append("bytesIn", node.metrics.bytes_in.load());
         network.append("bytesOut", node.metrics.bytes_out.load());
-        network.append("numRequests", node.metrics.requests.load());
+        append_network(node, network);
     }
     append_latencies(node.metrics, reply);
     append_counters("opcounters", node.metrics.operations, reply);

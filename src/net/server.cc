@@ -342,6 +342,16 @@ ServerStatistics Server::statistics() const {
     result.requests = impl_->counts.requests.load(std::memory_order_relaxed);
     result.bytes_in = impl_->counts.bytes_in.load(std::memory_order_relaxed);
     result.bytes_out = impl_->counts.bytes_out.load(std::memory_order_relaxed);
+    for (const auto compressor :
+         {wire::Compressor::snappy, wire::Compressor::zstd, wire::Compressor::zlib}) {
+        const CompressionCounts& counts =
+            impl_->counts.compression[static_cast<std::size_t>(compressor)];
+        result.compression.push_back({compressor,
+                                      counts.compressed_in.load(std::memory_order_relaxed),
+                                      counts.compressed_out.load(std::memory_order_relaxed),
+                                      counts.decompressed_in.load(std::memory_order_relaxed),
+                                      counts.decompressed_out.load(std::memory_order_relaxed)});
+    }
     return result;
 }
 

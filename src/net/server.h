@@ -41,6 +41,14 @@ struct ServerStatistics {
     std::int64_t requests = 0;
     std::int64_t bytes_in = 0;
     std::int64_t bytes_out = 0;
+    struct Compression {
+        wire::Compressor compressor = wire::Compressor::noop;
+        std::int64_t compressed_in = 0;
+        std::int64_t compressed_out = 0;
+        std::int64_t decompressed_in = 0;
+        std::int64_t decompressed_out = 0;
+    };
+    std::vector<Compression> compression;  // snappy, zstd, zlib.
 };
 
 class Server {

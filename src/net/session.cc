@@ -141,9 +141,32 @@ async::Task<Result<std::optional<wire::Request>>> Session::read_request() {
             if (is_gone_ || is_closing_) co_return std::optional<wire::Request>();
             CO_TRY(message, receive());
         }
+        const std::size_t received = message->size();
         CO_TRY(wire::Request request, wire::parse_request(std::move(*message)));
+        if (request.compressor) note_decompressed(request, received);
         co_return std::optional<wire::Request>(std::move(request));
     }
+}
+
+// Headers are not compressed and not counted; OP_COMPRESSED's own says opcode, size, compressor.
+constexpr std::size_t compressed_header_bytes = wire::header_bytes + 9;
+
+void Session::note_decompressed(const wire::Request& request, std::size_t bytes_received) {
+    CompressionCounts& counts =
+        parts_.counts->compression[static_cast<std::size_t>(*request.compressor)];
+    counts.decompressed_in.fetch_add(
+        static_cast<std::int64_t>(bytes_received - compressed_header_bytes),
+        std::memory_order_relaxed);
+    counts.decompressed_out.fetch_add(
+        static_cast<std::int64_t>(request.bytes.size() - wire::header_bytes),
+        std::memory_order_relaxed);
+}
+
+void Session::note_compressed(wire::Compressor compressor, std::size_t plain, std::size_t sent) {
+    CompressionCounts& counts = parts_.counts->compression[static_cast<std::size_t>(compressor)];
+    counts.compressed_in.fetch_add(static_cast<std::int64_t>(plain), std::memory_order_relaxed);
+    counts.compressed_out.fetch_add(static_cast<std::int64_t>(sent - compressed_header_bytes),
+                                    std::memory_order_relaxed);
 }
 
 // ---- Writing ----
@@ -193,12 +216,16 @@ async::Task<void> Session::serve(wire::Request request) {
     Loop& loop = *loop_.load();
     wire::ReplyWriter reply(request, loop.impl().take_buffer());
     const bool expects_reply = request.expects_reply();
+    const auto compressor = request.compressor;
     co_await parts_.handler->handle(*this, request, reply);
     if (async::Executor::current() != &loop) co_await async::resume_on(loop);
     if (expects_reply && !is_dropped_) {
         if (reply.has_body()) {
+            // Flags and the section's kind come before the body.
+            const std::size_t plain_bytes = compressor ? reply.body().size() + 5 : 0;
             const auto bytes = reply.finish(++last_reply_id_);
             if (bytes) {
+                if (compressor) note_compressed(*compressor, plain_bytes, bytes->size());
                 const Status written = co_await write(*bytes);
                 (void)written;  // A client that has gone is noticed by whoever reads next.
             } else {

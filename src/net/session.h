@@ -10,6 +10,7 @@
 
 #include <boost/asio/generic/stream_protocol.hpp>
 
+#include <array>
 #include <atomic>
 #include <coroutine>
 #include <memory>
@@ -25,11 +26,20 @@ namespace tessera::net {
 using StreamSocket = asio::generic::stream_protocol::socket;
 
 /// Counts of all sessions of a server; any thread.
+/// Bytes before and after one compressor did its work.
+struct CompressionCounts {
+    std::atomic<std::int64_t> compressed_in = 0;
+    std::atomic<std::int64_t> compressed_out = 0;
+    std::atomic<std::int64_t> decompressed_in = 0;
+    std::atomic<std::int64_t> decompressed_out = 0;
+};
+
 struct SessionCounts {
     std::atomic<std::int64_t> active = 0;
     std::atomic<std::int64_t> requests = 0;
     std::atomic<std::int64_t> bytes_in = 0;
     std::atomic<std::int64_t> bytes_out = 0;
+    std::array<CompressionCounts, 4> compression;  // By wire::Compressor.
 };
 
 struct SessionParts {
@@ -67,6 +77,8 @@ public:
     void close_now() override;
 
 private:
+    void note_decompressed(const wire::Request& request, std::size_t bytes_received);
+    void note_compressed(wire::Compressor compressor, std::size_t plain, std::size_t sent);
     struct UntilReadable;
     struct UntilWritable;
 

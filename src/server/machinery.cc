@@ -142,6 +142,14 @@ commands::ConnectionCounts Machinery::connection_counts() const {
     counts.available = statistics.available;
     counts.total_created = statistics.total_created;
     counts.active = statistics.active;
+    counts.bytes_in = statistics.bytes_in;
+    counts.bytes_out = statistics.bytes_out;
+    for (const auto& each : statistics.compression)
+        counts.compression.push_back({wire::compressor_name(each.compressor),
+                                      each.compressed_in,
+                                      each.compressed_out,
+                                      each.decompressed_in,
+                                      each.decompressed_out});
     return counts;
 }
 
