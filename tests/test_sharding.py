@@ -3,12 +3,14 @@
 failures of a donor's primary.  Works without the launcher."""
 
 import threading
+import uuid
 
 import pymongo
 import pytest
-from bson import Int64, MaxKey, MinKey, Timestamp
+from bson import Binary, Int64, MaxKey, MinKey, Timestamp
 from pymongo.errors import OperationFailure
 
+from lib.raw import RawConnection
 from lib.replica_set import ReplicaSet
 from lib.server import Server, connect
 from lib.wait import wait_until
@@ -242,3 +244,26 @@ def test_a_batch_that_is_retried_after_its_documents_moved_is_inserted_once(shar
     assert again["n"] == 100 and sorted(again["retriedStmtIds"]) == [*range(90)]
     assert sorted(d["n"] for d in sharded.client.db.c.find()) == [*range(101)]
     client.close()
+
+
+def test_what_a_move_nobody_knows_of_has_sent_is_cleaned_up_by_the_recipient(sharded):
+    """A donor that was frozen begins a move, as it was about to, which its successor has given up
+    already."""
+    sharded.shard_by_n(100)
+    sharded.admin.command("split", "db.c", middle={"n": 50})
+    entry = sharded.client.config.collections.find_one({"_id": "db.c"})
+    forgotten = {"_id": Binary(uuid.uuid4().bytes, 4), "nss": "db.c",
+                 "collectionUuid": entry["uuid"], "donorShardId": "sh1", "recipientShardId": "sh2",
+                 "range": {"min": {"n": 50}, "max": {"n": MaxKey()}}, "epoch": entry["lastmodEpoch"],
+                 "timestamp": entry["timestamp"], "expected": Timestamp(1, 0), "key": {"n": 1}}
+    deletions = sharded.shards["sh2"].client.config.rangeDeletions
+    with RawConnection(sharded.shards["sh2"].primary().port) as donor:
+        donor.call({"hello": 1, "$db": "admin",
+                    "internalClient": {"minWireVersion": 0, "maxWireVersion": 21}})
+        assert donor.call({"_recvChunkStart": forgotten, "$db": "admin"})["ok"]
+        wait_until(lambda: donor.call({"_recvChunkStatus": forgotten["_id"],
+                                       "$db": "admin"})["state"] == "fail", 30, "its failure")
+    wait_until(lambda: deletions.count_documents({}) == 0, 30, "the deletion of what it brought")
+    sharded.move(70, "sh2")
+    assert sharded.on("sh2").count_documents({}) == 50
+    assert sorted(d["n"] for d in sharded.client.db.c.find()) == [*range(100)]

@@ -147,6 +147,7 @@ private:
     const MigrationEnvironment environment_;
     mutable std::mutex mutex_;        // Guards active_.
     std::shared_ptr<Active> active_;  // Shared with the running task.
+    async::Semaphore releases_{1};    // One at a time; held over co_await.
 };
 
 /// Deletes what migrations left behind (config.rangeDeletions), when no request that could still

@@ -250,6 +250,15 @@ async::Task<void> MigrationDestination::pull(MigrationDocument migration,
         running->error = status.error().reason();
     }
     running->set(status ? "done" : "fail");
+    if (status) co_return;
+    // It cannot be committed any more, and its donor may know nothing of it: one that was thawed
+    // after the next primary had given the move up still asked for it.
+    const auto released = co_await release(std::move(migration), false);
+    if (!released)
+        log::warning(log::Component::sharding,
+                     9000441,
+                     "What came of a range that was not received is not given up for deletion",
+                     {{"ns", running->migration.ns}, {"error", released.error()}});
 }
 
 async::Task<Status> MigrationDestination::commit(bson::Uuid id, Instant deadline) {
@@ -310,13 +319,18 @@ async::Task<Status> MigrationDestination::release(MigrationDocument migration, b
     writes[0].kind = DocumentWrite::Kind::remove;
     writes[0].document = bson::make("_id", migration.id);
     writes[1].ns = deletions;
+    // Twice is as once: a deletion that has been told to begin may be over before it is told again,
+    // and its range on its way here once more.
+    const auto permit = co_await releases_.acquire();
     CO_TRY(const auto noted,
            environment_.store.find_one(deletions, bson::make("_id", migration.id)));
-    if (is_committed || !noted) {
+    if (is_committed) {
         writes[1].kind = DocumentWrite::Kind::remove;
         writes[1].document = bson::make("_id", migration.id);
-    } else {
+    } else if (noted && !noted->view().has("whenToClean")) {
         writes[1].document = migration.range_deletion(environment_.clock.wall_now());
+    } else {
+        writes.pop_back();
     }
     CO_TRY_OK(co_await environment_.store.apply(std::move(writes)));
     // The next request with the new version asks anyway; so it finds the answer here.
