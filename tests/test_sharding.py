@@ -254,7 +254,8 @@ def test_what_a_move_nobody_knows_of_has_sent_is_cleaned_up_by_the_recipient(sha
     entry = sharded.client.config.collections.find_one({"_id": "db.c"})
     forgotten = {"_id": Binary(uuid.uuid4().bytes, 4), "nss": "db.c",
                  "collectionUuid": entry["uuid"], "donorShardId": "sh1", "recipientShardId": "sh2",
-                 "range": {"min": {"n": 50}, "max": {"n": MaxKey()}}, "epoch": entry["lastmodEpoch"],
+                 "range": {"min": {"n": 50}, "max": {"n": MaxKey()}},
+                 "epoch": entry["lastmodEpoch"],
                  "timestamp": entry["timestamp"], "expected": Timestamp(1, 0), "key": {"n": 1}}
     deletions = sharded.shards["sh2"].client.config.rangeDeletions
     with RawConnection(sharded.shards["sh2"].primary().port) as donor:
