@@ -62,8 +62,8 @@ std::vector<bson::RecordId> IndexBuild::take_suspects() {
     std::vector<bson::RecordId> taken;
     taken.swap(suspects_);
     std::ranges::sort(taken);
-    const auto repeated = std::ranges::unique(taken);
-    taken.erase(repeated.begin(), repeated.end());
+    // clang 14 cannot compile std::ranges::unique.
+    taken.erase(std::unique(taken.begin(), taken.end()), taken.end());
     return taken;
 }
 

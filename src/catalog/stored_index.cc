@@ -129,8 +129,9 @@ Result<std::shared_ptr<StoredIndex>> StoredIndex::make(storage::Engine& engine,
     if (info.is_id()) info.is_unique = true;
     info.accesses = parts.accesses;
     std::ranges::sort(index->top_fields_);
-    const auto repeated = std::ranges::unique(index->top_fields_);
-    index->top_fields_.erase(repeated.begin(), repeated.end());
+    // clang 14 cannot compile std::ranges::unique.
+    auto& fields = index->top_fields_;
+    fields.erase(std::unique(fields.begin(), fields.end()), fields.end());
     return index;
 }
 
