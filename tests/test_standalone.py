@@ -160,3 +160,10 @@ def test_ctrl_c_ends_it(make_server):
     assert one.wait_exit() == 0
     wait_until(lambda: not os.path.exists(f"/tmp/mongodb-{one.port}.sock"), 5, "the socket's end")
     assert free_port() != one.port
+
+
+def test_list_indexes_refuses_what_it_does_not_show(standalone):
+    standalone.client.test.items.insert_one({})
+    with pytest.raises(pymongo.errors.OperationFailure) as failure:
+        standalone.client.test.command("listIndexes", "items", includeIndexBuildInfo=True)
+    assert failure.value.code == 115

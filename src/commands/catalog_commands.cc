@@ -125,6 +125,10 @@ async::Task<Status> list_indexes(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
     CO_TRY_OK(request.check_known_fields("listIndexes",
                                          {"cursor", "includeBuildUUIDs", "includeIndexBuildInfo"}));
+    if (request.body["includeIndexBuildInfo"].is_truthy())
+        co_return Error(ErrorCode::command_not_supported,
+                        "listIndexes: includeIndexBuildInfo is not supported, "
+                        "includeBuildUUIDs is");
     CO_TRY(const Namespace ns, request.collection());
     invocation.ns = ns;
     CO_TRY(const bson::View cursor, object_argument(request.body, "cursor", "listIndexes"));

@@ -4,6 +4,7 @@
 // virtual clock and a network of function calls. Only what members ask of each other is served.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -82,6 +83,8 @@ private:
     bson::Document list_collections(const std::string& db);
     void append_oplog(bson::ArrayBuilder& batch, Timestamp& next, Timestamp upto);
     Status ensure(const Namespace& ns);
+    using Write = std::function<Status(WriteUnit&, catalog::Collection&)>;
+    Result<OpTime> in_session(const Namespace& ns, Session& session, const Write& write);
 
     TestSet& set_;
     std::map<std::int64_t, Cursor> cursors_;

@@ -326,9 +326,9 @@ Result<OpTime> TestMember::insert(const Namespace& ns, bson::View document) {
     return unit.commit();
 }
 
-Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
-                                             bson::View document,
-                                             Session& session) {
+Result<OpTime> TestMember::in_session(const Namespace& ns,
+                                      Session& session,
+                                      const Write& write) {
     TRY_OK(replication->check_writable(ns));
     TRY_OK(ensure(ns));
     TRY_OK(sessions->ensure_collections());
@@ -336,42 +336,39 @@ Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
     WriteOrigin origin;
     origin.session = &session;
     TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
-    TRY_OK(unit.insert(*lock, document, 0));
+    TRY_OK(write(unit, *lock));
     return unit.commit();
+}
+
+Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
+                                             bson::View document,
+                                             Session& session) {
+    return in_session(ns, session, [&](WriteUnit& unit, catalog::Collection& collection) {
+        return unit.insert(collection, document, 0);
+    });
 }
 
 Result<OpTime> TestMember::insert_in_session(const Namespace& ns,
                                              std::span<const bson::Document> documents,
                                              Session& session) {
-    TRY_OK(replication->check_writable(ns));
-    TRY_OK(ensure(ns));
-    TRY_OK(sessions->ensure_collections());
-    const auto lock = catalog->lock_shared(ns);
-    WriteOrigin origin;
-    origin.session = &session;
-    TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
-    TRY_OK(unit.reserve(static_cast<std::uint32_t>(documents.size())));
-    StatementId statement = 0;
-    for (const bson::Document& document : documents)
-        TRY_OK(unit.insert(*lock, document, statement++));
-    return unit.commit();
+    return in_session(ns, session, [&](WriteUnit& unit, catalog::Collection& collection) -> Status {
+        TRY_OK(unit.reserve(static_cast<std::uint32_t>(documents.size())));
+        StatementId statement = 0;
+        for (const bson::Document& document : documents)
+            TRY_OK(unit.insert(collection, document, statement++));
+        return {};
+    });
 }
 
 Result<OpTime> TestMember::insert_batch(const Namespace& ns,
                                         std::span<const bson::Document> documents,
                                         Session& session) {
-    TRY_OK(replication->check_writable(ns));
-    TRY_OK(ensure(ns));
-    TRY_OK(sessions->ensure_collections());
-    const auto lock = catalog->lock_shared(ns);
-    WriteOrigin origin;
-    origin.session = &session;
-    TRY(auto unit, WriteUnit::begin(*replication, *engine, set_.clock, origin));
     std::vector<InsertStatement> inserts;
     for (const bson::Document& document : documents)
         inserts.push_back({document, static_cast<StatementId>(inserts.size())});
-    TRY_OK(unit.insert_all(*lock, inserts));
-    return unit.commit();
+    return in_session(ns, session, [&](WriteUnit& unit, catalog::Collection& collection) {
+        return unit.insert_all(collection, inserts);
+    });
 }
 
 Result<OpTime> TestMember::update(const Namespace& ns,
