@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from lib import clients
 from lib.wait import wait_until
 
-ILLEGAL_OPERATION, NOT_SUPPORTED = 20, 115
+ILLEGAL_OPERATION, LOCK_TIMEOUT = 20, 24
 
 
 class Background:
@@ -155,11 +155,134 @@ def test_mongosh_locks_and_unlocks(standalone):
                                              [{"$numberDouble": "1.0"}] * 2)
 
 
-def test_a_router_writes_to_disk_and_does_not_lock(shared_cluster):
+def test_locks_asked_for_at_once_are_all_taken(standalone):
+    items = standalone.client.shop.items
+    items.insert_many([{"_id": i} for i in range(20000)])
+    # The first lock waits for this one to end, the others for the first.
+    update = Background(lambda: items.update_many({}, {"$set": {"a": "x" * 50}}))
+    locks = [Background(lambda: lock(standalone)) for _ in range(6)]
+    assert sorted(each.result()["lockCount"] for each in locks) == [1, 2, 3, 4, 5, 6]
+    assert update.result().modified_count == 20000
+    held = Background(lambda: items.insert_one({"_id": "held"}, comment="held"))
+    wait_until(lambda: waits(standalone, "held"), 20, "the insert to wait")
+    unlocks = [Background(lambda: unlock(standalone)) for _ in range(6)]
+    assert sorted(each.result()["lockCount"] for each in unlocks) == [0, 1, 2, 3, 4, 5]
+    held.result()
+    assert "fsyncLock" not in standalone.command("currentOp")
+
+
+@pytest.fixture
+def unlocked(shared_cluster):
+    """The cluster, unlocked again whatever the test did."""
+    yield shared_cluster
     admin = shared_cluster.client.admin
-    said = admin.command("fsync")
+
+    def is_unlocked():
+        try:
+            admin.command("fsyncUnlock")
+        except OperationFailure as failure:
+            assert failure.code == ILLEGAL_OPERATION
+            return True
+        return False
+    wait_until(is_unlocked, 30, "an unlocked cluster")
+
+
+def test_a_router_writes_to_disk(shared_cluster):
+    said = shared_cluster.client.admin.command("fsync")
     assert said["numFiles"] == len(said["all"]) == 3
-    for command in ({"fsync": 1, "lock": True}, {"fsyncUnlock": 1}):
+
+
+def test_a_router_locks_every_shard(unlocked, database):
+    admin = unlocked.client.admin
+    items = database.items
+    items.insert_one({"_id": 0})
+    with pytest.raises(OperationFailure) as failure:
+        admin.command("fsyncUnlock")
+    assert failure.value.code == ILLEGAL_OPERATION
+    assert "fsyncLock" not in admin.command("currentOp")
+    said = admin.command("fsync", lock=True)
+    assert said["lockCount"] == 1 and "fsyncUnlock" in said["info"] and said["seeAlso"]
+    assert [each["lockCount"] for each in said["all"].values()] == [1, 1, 1]
+    hosts = {each["host"] for each in said["all"].values()}
+    assert len(hosts) == 3
+    for host in hosts:
+        with pymongo.MongoClient(host, directConnection=True) as member:
+            assert member.admin.command("hello")["isWritablePrimary"]
+            assert member.admin.command("currentOp")["fsyncLock"] is True
+    assert admin.command("fsync", lock=True)["lockCount"] == 2
+    shown = admin.command("currentOp")
+    assert shown["fsyncLock"] is True and "fsyncUnlock" in shown["info"]
+    insert = Background(lambda: items.insert_one({"_id": 1}, comment="held"))
+    wait_until(lambda: [op for op in admin.command("currentOp")["inprog"]
+                        if op.get("command", {}).get("comment") == "held"], 20, "one who waits")
+    assert [d["_id"] for d in items.find()] == [0]
+    assert admin.command("fsyncUnlock")["lockCount"] == 1
+    assert not insert.outcome
+    last = admin.command("fsyncUnlock")
+    assert last["lockCount"] == 0 and last["info"] == "fsyncUnlock completed"
+    insert.result()
+    assert "fsyncLock" not in admin.command("currentOp")
+
+
+def test_a_router_locks_all_shards_or_none(unlocked, database):
+    admin = unlocked.client.admin
+    database.items.insert_many([{"a": i} for i in range(10)])
+    shard = unlocked.client.config.databases.find_one({"_id": database.name})["primary"]
+    hosts = unlocked.client.config.shards.find_one({"_id": shard})["host"].split("/")[1]
+    clients_of = [pymongo.MongoClient(host, directConnection=True) for host in hosts.split(",")]
+    secondary = next(c.admin for c in clients_of if c.admin.command("hello")["secondary"])
+    secondary.command("fsync", lock=True)
+    try:
+        # A build waits for the secondary's vote, and the shard's lock for the build.
+        index = Background(lambda: database.items.create_index("a", comment="build"))
+        primary = next(c.admin for c in clients_of
+                       if c.admin.command("hello")["isWritablePrimary"])
+        wait_until(lambda: [op for op in primary.command("currentOp")["inprog"]
+                            if op.get("command", {}).get("comment") == "build"], 20, "the build")
         with pytest.raises(OperationFailure) as failure:
-            admin.command(command)
-        assert failure.value.code == NOT_SUPPORTED
+            admin.command("fsync", lock=True, fsyncLockAcquisitionTimeoutMillis=300)
+        assert failure.value.code == LOCK_TIMEOUT and shard in str(failure.value)
+        assert "fsyncLock" not in admin.command("currentOp")
+    finally:
+        secondary.command("fsyncUnlock")
+    index.result()
+    for each in clients_of:
+        each.close()
+
+
+def test_mongosh_locks_and_unlocks_a_cluster(unlocked):
+    said = clients.mongosh_json(unlocked.uri, """[
+        db.fsyncLock().lockCount, db.adminCommand({currentOp: 1}).fsyncLock, db.fsyncLock().ok,
+        db.fsyncUnlock().ok, db.fsyncUnlock().lockCount,
+        db.adminCommand({currentOp: 1}).fsyncLock === undefined]""")
+    assert [str(each) for each in said[1:2] + said[5:]] == ["True", "True"]
+
+
+def test_a_shard_with_a_new_primary_is_unlocked(make_cluster):
+    cluster = make_cluster("--shards", "2")
+    admin = cluster.client.admin
+    cluster.client.shop.items.insert_one({"_id": 0})
+    said = admin.command("fsync", lock=True)["all"]
+    host, other = (said[shard]["host"] for shard in sorted(said)[:2])
+    locked = pymongo.MongoClient(host, directConnection=True)
+    locked.admin.command("replSetStepDown", 60, secondaryCatchUpPeriodSecs=5)
+    wait_until(lambda: not locked.admin.command("hello")["isWritablePrimary"], 30, "a step-down")
+
+    def unlocked_once():
+        """The router's answer, once the shard has a new primary to ask."""
+        try:
+            return admin.command("fsyncUnlock")
+        except OperationFailure as failure:
+            assert failure.code != ILLEGAL_OPERATION
+            return None
+    answer = wait_until(unlocked_once, 30, "an unlock")["all"]
+    first, second = (answer[shard] for shard in sorted(answer)[:2])
+    assert first["code"] == ILLEGAL_OPERATION and first["host"] != host
+    assert second["lockCount"] == 0 and second["host"] == other
+    # The old primary has kept its lock, as documented: it is unlocked where it is.
+    assert locked.admin.command("currentOp")["fsyncLock"] is True
+    majority = cluster.client.get_database("shop", write_concern=pymongo.WriteConcern("majority"))
+    majority.items.insert_one({"_id": 1})
+    assert locked.admin.command("fsyncUnlock")["lockCount"] == 0
+    locked.close()
+    cluster.assert_equal_data()

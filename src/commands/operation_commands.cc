@@ -5,6 +5,7 @@
 // and send killOp to the member the same read preference chooses, for that is the one they asked.
 #include "commands/operation_commands.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "commands/diagnostic_sources.h"
@@ -43,14 +44,15 @@ Status show(const std::vector<bson::Document>& operations, Invocation& invocatio
     return {};
 }
 
+void append_fsync_lock(bson::Builder& reply) {
+    reply.append("fsyncLock", true);
+    reply.append("info", "use db.fsyncUnlock() to terminate the fsync write/snapshot lock");
+}
+
 Status current_op(Member& member, Invocation& invocation) {
     const bool shows_all = invocation.request.body["$all"].is_truthy();
     TRY_OK(show(current_operations(member, {shows_all, shows_all}), invocation));
-    if (member.write_gate.is_closed()) {
-        invocation.reply.append("fsyncLock", true);
-        invocation.reply.append(
-            "info", "use db.fsyncUnlock() to terminate the fsync write/snapshot lock");
-    }
+    if (member.write_gate.is_closed()) append_fsync_lock(invocation.reply);
     return {};
 }
 
@@ -74,7 +76,12 @@ async::Task<Status> current_op_on_router(Router& router, Invocation& invocation)
             if (each.value.is_object())
                 operations.push_back(operation_of_shard(each.value.as_view(), answer.shard));
     }
-    co_return show(operations, invocation);
+    CO_TRY_OK(show(operations, invocation));
+    const bool is_locked = std::any_of(answers.begin(), answers.end(), [](const auto& answer) {
+        return (*answer.reply)["fsyncLock"].is_truthy();
+    });
+    if (is_locked) append_fsync_lock(invocation.reply);
+    co_return Status();
 }
 
 Status kill_here(Node& node, Invocation& invocation) {

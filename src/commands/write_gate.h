@@ -59,8 +59,9 @@ public:
     // What the lock's holders share.
     std::mutex lock_mutex;  // Guards what follows.
     std::int64_t lock_count = 0;
-    bool is_changing = false;  // Somebody closes or opens it now.
+    bool is_changing = false;  // Somebody closes or opens it now; the others wait for his end.
     std::unique_ptr<storage::Backup> backup;
+    async::Notification lock_changed;  // Of the end of a change.
 
 private:
     void leave() {
