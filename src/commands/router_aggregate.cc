@@ -150,7 +150,7 @@ async::Task<Result<bool>> pass_whole(Router& router,
     options.call = call_options(invocation, true);
     CO_TRY(auto cursors,
            co_await open_cursors(router, invocation, std::move(commands), std::move(options)));
-    auto source = make_single_source(std::move(cursors.front()));
+    auto source = make_single_source(router, std::move(cursors.front()));
     CO_TRY_OK(co_await reply_with_cursor(
         router, invocation, std::move(source), cursor_options(aggregation.ns), aggregation.first));
     co_return true;

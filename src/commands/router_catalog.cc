@@ -52,7 +52,7 @@ async::Task<Result<bool>> open_on(Router& router,
     cursor.ns = ns;
     FirstBatch first;
     first.batch_size = batch_size;
-    auto source = make_single_source(std::move(cursors.front()));
+    auto source = make_single_source(router, std::move(cursors.front()));
     CO_TRY_OK(co_await reply_with_cursor(
         router, invocation, std::move(source), std::move(cursor), first));
     co_return true;

@@ -11,13 +11,6 @@ namespace {
 // How long a cursor nobody wants any more is tried to be closed.
 constexpr Duration close_patience = 5s;
 
-bool is_unreachable(ErrorCode code) {
-    return code == ErrorCode::host_unreachable || code == ErrorCode::host_not_found ||
-           code == ErrorCode::network_timeout || code == ErrorCode::shard_not_found ||
-           code == ErrorCode::network_interface_exceeded_time_limit ||
-           code == ErrorCode::failed_to_satisfy_read_preference;
-}
-
 async::Task<void> kill_remote(Router& router, HostAndPort host, bson::Document command) {
     sharding::CallOptions options;
     options.deadline = router.clock.now() + close_patience;
@@ -27,6 +20,13 @@ async::Task<void> kill_remote(Router& router, HostAndPort host, bson::Document c
 }
 
 }  // namespace
+
+bool is_unreachable(ErrorCode code) {
+    return code == ErrorCode::host_unreachable || code == ErrorCode::host_not_found ||
+           code == ErrorCode::network_timeout || code == ErrorCode::shard_not_found ||
+           code == ErrorCode::network_interface_exceeded_time_limit ||
+           code == ErrorCode::failed_to_satisfy_read_preference;
+}
 
 Result<RemoteCursor> RemoteCursor::open(Router& router,
                                         const Request& request,
@@ -180,7 +180,10 @@ std::int64_t batch_size_of(const Request& request) {
 
 class SingleSource : public CursorSource {
 public:
-    explicit SingleSource(RemoteCursor cursor) : cursor_(std::move(cursor)) { restart(); }
+    SingleSource(Router& router, RemoteCursor cursor)
+        : router_(router), cursor_(std::move(cursor)) {
+        restart();
+    }
 
     async::Task<Result<bool>> fill(BatchWriter& batch, Operation& operation) override {
         if (pass(batch) || batch.count() > 0 || !has_answered_) {
@@ -190,7 +193,8 @@ public:
         if (!cursor_.is_open()) co_return true;
         RemoteCursor::Fetch fetch = fetch_for(operation, batch_size_);
         fetch.time_max = time_max_;
-        CO_TRY_OK(co_await cursor_.fetch(std::move(fetch)));
+        auto fetched = co_await cursor_.fetch(std::move(fetch));
+        if (!fetched) co_return call_error(router_, operation, std::move(fetched).error());
         restart();
         pass(batch);
         co_return next_ == end_ && !cursor_.is_open();
@@ -221,6 +225,7 @@ private:
         return false;
     }
 
+    Router& router_;
     RemoteCursor cursor_;
     bson::View::Iterator next_;
     bson::View::Iterator end_;
@@ -237,6 +242,7 @@ public:
           sort_(std::move(options.sort)),
           merge_(sort_, cursors_.size()),
           rest_(options.skip, options.limit),
+          skips_unreachable_(options.skips_unreachable),
           is_partial_(options.is_partial) {}
 
     async::Task<Result<bool>> fill(BatchWriter& batch, Operation& operation) override {
@@ -249,6 +255,7 @@ public:
             CO_TRY_OK(operation.check(router_.clock));
             if (pass(batch)) co_return is_done();
             if (is_done()) co_return true;
+            if (batch.is_full()) co_return false;  // Shards are asked when there is room.
             CO_TRY_OK(co_await fetch_starved(operation));
         }
     }
@@ -292,10 +299,16 @@ private:
             calls.push_back(fetch_into(starved[i], fetch_for(operation, batch_size_), statuses[i]));
         co_await async::when_all(std::move(calls));
         CO_TRY_OK(operation.check(router_.clock));
-        for (const Status& status : statuses)
-            CO_TRY_OK(status);
-        for (const std::size_t i : starved)
-            CO_TRY_OK(take_batch(i));
+        for (std::size_t i = 0; i < starved.size(); ++i) {
+            if (statuses[i]) {
+                CO_TRY_OK(take_batch(starved[i]));
+            } else if (skips_unreachable_ && is_unreachable(statuses[i].error().code())) {
+                merge_.close(starved[i]);
+                is_partial_ = true;
+            } else {
+                co_return statuses[i];
+            }
+        }
         co_return Status();
     }
     void close_all() { cursors_.clear(); }
@@ -306,7 +319,8 @@ private:
     routing::CursorMerge merge_;
     routing::SkipLimit rest_;
     std::optional<bson::Document> held_;  // Found no room in the batch before.
-    const bool is_partial_;
+    const bool skips_unreachable_;
+    bool is_partial_;
     bool is_started_ = false;
     std::int64_t batch_size_ = 0;
 };
@@ -343,8 +357,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<CursorSource> make_single_source(RemoteCursor cursor) {
-    return std::make_unique<SingleSource>(std::move(cursor));
+std::unique_ptr<CursorSource> make_single_source(Router& router, RemoteCursor cursor) {
+    return std::make_unique<SingleSource>(router, std::move(cursor));
 }
 
 std::unique_ptr<CursorSource> make_merged_source(Router& router,

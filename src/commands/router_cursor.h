@@ -74,13 +74,17 @@ async::Task<Result<std::vector<RemoteCursor>>> open_cursors(Router& router,
                                                             std::vector<ShardCommand> commands,
                                                             OpenOptions options);
 
+/// Whether an error says that a shard cannot be reached, which partial results leave out.
+bool is_unreachable(ErrorCode code);
+
 /// One shard's documents as they come.
-std::unique_ptr<CursorSource> make_single_source(RemoteCursor cursor);
+std::unique_ptr<CursorSource> make_single_source(Router& router, RemoteCursor cursor);
 
 struct MergeOptions {
     bson::Document sort;
     std::int64_t skip = 0;
     std::int64_t limit = 0;
+    bool skips_unreachable = false;  // A shard that fails later is left out then.
     bool is_partial = false;
 };
 /// Several shards' documents, sorted by their $sortKey, with the query's skip and limit.

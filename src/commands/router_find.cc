@@ -75,7 +75,7 @@ async::Task<Result<bool>> find_on_one(Router& router,
     CO_TRY(RemoteCursor remote,
            RemoteCursor::open(
                router, invocation.request, target.shard, std::move(host), std::move(reply)));
-    auto source = make_single_source(std::move(remote));
+    auto source = make_single_source(router, std::move(remote));
     FirstBatch first;
     first.batch_size = args.batch_size;
     CO_TRY_OK(co_await reply_with_cursor(
@@ -101,6 +101,7 @@ async::Task<Result<bool>> find_on_many(Router& router,
     merge.sort = bson::Document(args.sort);
     merge.skip = args.skip;
     merge.limit = args.limit;
+    merge.skips_unreachable = args.allows_partial_results;
     auto source = make_merged_source(router, std::move(cursors), std::move(merge));
     FirstBatch first;
     first.batch_size = args.batch_size;
@@ -116,7 +117,9 @@ async::Task<Result<bool>> find_once(Router& router,
                                     routing::RoutingInfo info) {
     const auto targets = routing::target_query(
         info, args.filter, filter_options(invocation.request.body["collation"]));
-    if (targets.size() == 1)
+    // What a single shard says is handed on, which leaves no room for it not saying anything.
+    const bool is_partial = args.allows_partial_results && !args.is_tailable;
+    if (targets.size() == 1 && !is_partial)
         co_return co_await find_on_one(router, invocation, args, targets.front());
     co_return co_await find_on_many(router, invocation, args, targets);
 }

@@ -27,6 +27,7 @@ std::optional<RefreshRequest> refresh_for(const Error& error, std::string_view n
     if (auto info = StaleConfigInfo::parse(fields)) {
         request.collection = info->ns;
         request.wanted_collection = info->wanted;
+        request.shard = info->shard;
     } else if (fields["ns"].is_string()) {
         request.collection = fields["ns"].as_string();
     }

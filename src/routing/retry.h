@@ -16,6 +16,7 @@ struct RefreshRequest {
     std::string collection;  // "db.coll", or empty.
     std::string database;    // "db", or empty.
     std::optional<ShardVersion> wanted_collection;
+    ShardName shard;  // Whose version that is; empty: unknown.
     std::optional<DatabaseVersion> wanted_database;
 };
 

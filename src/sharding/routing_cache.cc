@@ -18,14 +18,16 @@ bool is_on_config_servers(std::string_view db) {
 }
 
 // Whether what is known is at least what a shard said it wants.
-bool is_reached(const routing::ChunkMap::Pointer& known,
-                const std::optional<routing::ShardVersion>& wanted) {
+bool is_reached(const routing::ChunkMap::Pointer& known, const routing::RefreshRequest& request) {
+    const std::optional<routing::ShardVersion>& wanted = request.wanted_collection;
     if (!wanted) return false;
     if (wanted->is_unsharded()) return known == nullptr;
     if (known == nullptr) return false;
     const routing::ChunkVersion version = known->version();
-    return version.generation == wanted->version().generation &&
-           version.placement >= wanted->version().placement;
+    if (version.generation != wanted->version().generation) return false;
+    // A shard whose last chunk has left wants 0|0, which is older than anything that is known.
+    if (wanted->version().placement.major == 0) return !known->owns_any(request.shard);
+    return version.placement >= wanted->version().placement;
 }
 
 bool is_behind(const routing::ChunkMap::Pointer& known,
@@ -197,7 +199,7 @@ void RoutingCache::mark_stale(const routing::RefreshRequest& request) {
     const std::lock_guard lock(mutex_);
     if (!request.collection.empty()) {
         const auto entry = entry_of(collections_, request.collection);
-        if (!is_reached(entry->value, request.wanted_collection)) {
+        if (!is_reached(entry->value, request)) {
             ++entry->invalidated;
             if (request.wanted_collection) entry->wanted = request.wanted_collection;
         }
