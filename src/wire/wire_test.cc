@@ -217,7 +217,8 @@ TEST(Request, RefusesMalformedSections) {
     EXPECT_EQ(failure(msg().body(ping()).body(ping()).take()), location(40430));
     EXPECT_EQ(failure(msg().put(std::uint8_t{2}).take()), location(40432));
     EXPECT_EQ(failure(msg().put(std::uint8_t{0}).take()), ErrorCode::protocol_error);
-    const auto half = ping().bytes().substr(0, 10);
+    const bson::Document whole = ping();
+    const auto half = whole.bytes().substr(0, 10);
     EXPECT_EQ(failure(msg().put(std::uint8_t{0}).put_bytes(half).take()),
               ErrorCode::invalid_bson);
     for (const std::int32_t size : {-1, 0, 3, 4, 100, INT32_MAX}) {
