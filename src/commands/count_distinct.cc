@@ -4,12 +4,12 @@
 #include "commands/count_distinct.h"
 
 #include <algorithm>
-#include <set>
+#include <limits>
 
-#include "bson/compare.h"
 #include "commands/aggregate_command.h"
 #include "commands/collection_reader.h"
 #include "commands/ddl_execution.h"
+#include "commands/distinct_values.h"
 #include "commands/find_command.h"
 #include "commands/member_pipeline.h"
 #include "commands/router_commands.h"
@@ -17,10 +17,15 @@
 #include "query/match/path.h"
 
 namespace tessera::commands {
-namespace {
 
-// What distinct may answer, as any reply.
-constexpr std::size_t distinct_bytes_max = 16 * 1024 * 1024;
+Result<std::int64_t> count_limit(const Request& request) {
+    TRY(const std::int64_t limit, integer_argument(request.body, "limit", 0, "count"));
+    if (limit == std::numeric_limits<std::int64_t>::min())
+        return Error(ErrorCode::bad_value, "the limit of count is out of range");
+    return limit < 0 ? -limit : limit;
+}
+
+namespace {
 
 struct CountArguments {
     Namespace ns;
@@ -38,8 +43,7 @@ Result<CountArguments> parse_count(const Request& request) {
     TRY(args.ns, request.collection());
     TRY(args.query, object_argument(request.body, "query", "count"));
     TRY(args.skip, count_argument(request.body, "skip", 0, "count"));
-    TRY(const std::int64_t limit, integer_argument(request.body, "limit", 0, "count"));
-    args.limit = limit < 0 ? -limit : limit;  // A negative limit means the same, as in the shell.
+    TRY(args.limit, count_limit(request));
     TRY(args.hint, parse_hint(request.body["hint"]));
     TRY_OK(query::check_collation(request.body["collation"]));
     return args;
@@ -126,53 +130,6 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
     append_count(invocation.reply, "n", count);
     co_return Status();
 }
-
-struct ValueLess {
-    bool operator()(const bson::Value& one, const bson::Value& two) const {
-        return bson::compare(one, two) < 0;
-    }
-};
-
-// Distinct values, each once, in their order.
-class DistinctValues {
-public:
-    Status add(const bson::Value& value) {
-        if (values_.contains(value)) return {};
-        values_.insert(arena_.copy(value));
-        if (arena_.used() > distinct_bytes_max)
-            return Error(location(17217), "distinct too big, 16mb cap");
-        return {};
-    }
-    // Values at the path: an array's elements rather than the array itself.
-    Status add_at(const bson::Value& value, std::string_view path) {
-        if (path.empty()) {
-            if (!value.is_array()) return value.is_missing() ? Status() : add(value);
-            for (const bson::Element& each : value.as_view())
-                TRY_OK(add(each.value));
-            return {};
-        }
-        const std::size_t dot = path.find('.');
-        const std::string_view first = path.substr(0, dot);
-        const std::string_view rest =
-            dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
-        if (value.is_object()) return add_at(value.as_view()[first], rest);
-        if (!value.is_array()) return {};
-        if (const bson::Value indexed = value.as_view()[first]; !indexed.is_missing())
-            TRY_OK(add_at(indexed, rest));
-        for (const bson::Element& each : value.as_view())
-            if (each.value.is_object()) TRY_OK(add_at(each.value, path));
-        return {};
-    }
-    void append(bson::Builder& reply) const {
-        auto list = reply.array("values");
-        for (const bson::Value& value : values_)
-            list.append(value);
-    }
-
-private:
-    bson::Arena arena_;
-    std::set<bson::Value, ValueLess> values_;
-};
 
 Status distinct_view(Member& member,
                      Invocation& invocation,

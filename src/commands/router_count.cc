@@ -3,11 +3,10 @@
 // count and distinct on a router: each shard answers for its documents, the router adds up or takes
 // the union. Over a view that spans shards they become the aggregation they stand for.
 #include <algorithm>
-#include <set>
 
 #include "async/block_on.h"
-#include "bson/arena.h"
-#include "bson/compare.h"
+#include "commands/count_distinct.h"
+#include "commands/distinct_values.h"
 #include "commands/find_command.h"
 #include "commands/router_commands.h"
 #include "commands/router_pipeline.h"
@@ -15,8 +14,6 @@
 
 namespace tessera::commands {
 namespace {
-
-constexpr std::size_t distinct_bytes_max = 16 * 1024 * 1024;
 
 bson::View query_of(const Request& request) {
     const bson::Value query = request.body["query"];
@@ -39,7 +36,7 @@ async::Task<Result<std::int64_t>> count_once(Router& router,
     const Request& request = invocation.request;
     const auto targets = routing::target_query(info, query_of(request));
     const std::int64_t skip = request.body["skip"].to_int64();
-    const std::int64_t limit = std::abs(request.body["limit"].to_int64());
+    CO_TRY(const std::int64_t limit, count_limit(request));
     std::vector<ShardCommand> commands;
     if (targets.size() == 1) {
         commands.push_back(
@@ -61,33 +58,6 @@ async::Task<Result<std::int64_t>> count_once(Router& router,
     co_return limit > 0 ? std::min(count, limit) : count;
 }
 
-struct ValueLess {
-    bool operator()(const bson::Value& one, const bson::Value& two) const {
-        return bson::compare(one, two) < 0;
-    }
-};
-
-// Distinct values, each once, in their order.
-class Union {
-public:
-    Status add(const bson::Value& value) {
-        if (values_.contains(value)) return {};
-        values_.insert(arena_.copy(value));
-        if (arena_.used() > distinct_bytes_max)
-            return Error(location(17217), "distinct too big, 16mb cap");
-        return {};
-    }
-    void append(bson::Builder& reply) const {
-        auto list = reply.array("values");
-        for (const bson::Value& value : values_)
-            list.append(value);
-    }
-
-private:
-    bson::Arena arena_;
-    std::set<bson::Value, ValueLess> values_;
-};
-
 async::Task<Result<bool>> distinct_once(Router& router,
                                         Invocation& invocation,
                                         routing::RoutingInfo info) {
@@ -101,7 +71,7 @@ async::Task<Result<bool>> distinct_once(Router& router,
         append_payload(*answers.front().reply, invocation.reply);
         co_return true;
     }
-    Union values;
+    DistinctValues values;
     for (const ShardAnswer& answer : answers) {
         const bson::Value list = (*answer.reply)["values"];
         if (!list.is_array()) continue;
@@ -143,7 +113,7 @@ async::Task<Status> count_view(Router& router, Invocation& invocation, const Nam
     const bson::View body = invocation.request.body;
     std::vector<bson::Document> stages = {bson::make("$match", query_of(invocation.request))};
     const std::int64_t skip = body["skip"].to_int64();
-    const std::int64_t limit = std::abs(body["limit"].to_int64());
+    CO_TRY(const std::int64_t limit, count_limit(invocation.request));
     if (skip > 0) stages.push_back(bson::make("$skip", skip));
     if (limit > 0) stages.push_back(bson::make("$limit", limit));
     stages.push_back(bson::make("$count", "n"));
@@ -158,16 +128,25 @@ async::Task<Status> count_view(Router& router, Invocation& invocation, const Nam
     co_return Status();
 }
 
-// {$group: {_id: "$key"}} does not look into arrays as distinct does: values are unwound on the
-// way.
+// Of documents this large only the key is of interest; a path through an array's positions
+// ("a.0.b") cannot be projected.
+std::vector<bson::Document> distinct_stages(const Request& request, std::string_view key) {
+    std::vector<bson::Document> stages = {bson::make("$match", query_of(request))};
+    const bool has_positions = std::any_of(
+        key.begin(), key.end(), [](char each) { return each >= '0' && each <= '9'; });
+    const bool is_id = key == "_id" || key.starts_with("_id.");
+    if (!has_positions && !is_id)
+        stages.push_back(bson::make("$project", bson::make("_id", 0, key, 1)));
+    return stages;
+}
+
 async::Task<Status> distinct_view(Router& router, Invocation& invocation, const Namespace& ns) {
-    const std::string path = "$" + std::string(invocation.request.body["key"].as_string());
-    std::vector<bson::Document> stages;
-    stages.push_back(bson::make("$match", query_of(invocation.request)));
-    stages.push_back(bson::make("$unwind", bson::make("path", path)));
-    stages.push_back(bson::make("$group", bson::make("_id", path)));
-    Union values;
-    const auto take = [&](bson::View document) -> Status { return values.add(document["_id"]); };
+    const std::string key(invocation.request.body["key"].as_string());
+    std::vector<bson::Document> stages = distinct_stages(invocation.request, key);
+    DistinctValues values;
+    const auto take = [&](bson::View document) -> Status {
+        return values.add_at(document.as_object_value(), key);
+    };
     auto running = run_over_view(router, invocation, ns, std::move(stages), take);
     CO_TRY_OK(co_await std::move(running));
     values.append(invocation.reply);
@@ -185,7 +164,7 @@ async::Task<Status> count_on_router(Router& router, Invocation& invocation) {
     invocation.ns = ns;
     CO_TRY([[maybe_unused]] const auto query, object_argument(request.body, "query", "count"));
     CO_TRY([[maybe_unused]] const auto skip, count_argument(request.body, "skip", 0, "count"));
-    CO_TRY([[maybe_unused]] const auto limit, integer_argument(request.body, "limit", 0, "count"));
+    CO_TRY([[maybe_unused]] const auto limit, count_limit(request));
     const Instant deadline = routing_deadline(router, *invocation.operation);
     const auto attempt = [&](const routing::RoutingInfo& info) {
         return count_once(router, invocation, info);

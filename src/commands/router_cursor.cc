@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "async/block_on.h"
+#include "commands/router_pipeline.h"
 
 namespace tessera::commands {
 namespace {
@@ -327,8 +328,8 @@ private:
 
 class RemoteDocuments : public query::DocumentCursor {
 public:
-    RemoteDocuments(Router& router, RemoteCursor cursor, async::Cancellation cancellation)
-        : router_(router), cursor_(std::move(cursor)), cancellation_(std::move(cancellation)) {}
+    RemoteDocuments(Router& router, RemoteCursor cursor, PipelineCall& call)
+        : router_(router), cursor_(std::move(cursor)), call_(call) {}
 
     Result<query::Batch> next() override {
         if (std::exchange(is_started_, true)) {
@@ -337,9 +338,10 @@ public:
                 nothing.is_last = true;
                 return nothing;
             }
-            RemoteCursor::Fetch fetch;
-            fetch.cancellation = cancellation_;
-            TRY_OK(async::block_on(router_.control, cursor_.fetch(std::move(fetch))));
+            const Operation& operation = *call_.invocation().operation;
+            auto fetched =
+                async::block_on(router_.control, cursor_.fetch(fetch_for(operation, 0)));
+            if (!fetched) return call_error(router_, operation, std::move(fetched).error());
         }
         query::Batch batch;
         for (const bson::Element& each : cursor_.batch())
@@ -351,7 +353,7 @@ public:
 private:
     Router& router_;
     RemoteCursor cursor_;
-    const async::Cancellation cancellation_;
+    PipelineCall& call_;
     bool is_started_ = false;
 };
 
@@ -369,8 +371,8 @@ std::unique_ptr<CursorSource> make_merged_source(Router& router,
 
 std::unique_ptr<query::DocumentCursor> make_remote_documents(Router& router,
                                                              RemoteCursor cursor,
-                                                             async::Cancellation cancellation) {
-    return std::make_unique<RemoteDocuments>(router, std::move(cursor), std::move(cancellation));
+                                                             PipelineCall& call) {
+    return std::make_unique<RemoteDocuments>(router, std::move(cursor), call);
 }
 
 }  // namespace tessera::commands

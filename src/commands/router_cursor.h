@@ -16,6 +16,8 @@
 
 namespace tessera::commands {
 
+class PipelineCall;  // commands/router_pipeline.h
+
 /// A shard's open cursor and the batch it answered last. Destroying it closes the cursor there.
 class RemoteCursor {
 public:
@@ -92,9 +94,10 @@ std::unique_ptr<CursorSource> make_merged_source(Router& router,
                                                  std::vector<RemoteCursor> cursors,
                                                  MergeOptions options);
 
-/// One shard's documents for a pipeline on a worker thread. `interruption` is asked what stops it.
+/// One shard's documents for a pipeline on a worker thread. `call` outlives it; its operation, that
+/// of the command or getMore that pulls, bounds how long it waits.
 std::unique_ptr<query::DocumentCursor> make_remote_documents(Router& router,
                                                              RemoteCursor cursor,
-                                                             async::Cancellation cancellation);
+                                                             PipelineCall& call);
 
 }  // namespace tessera::commands

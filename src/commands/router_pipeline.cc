@@ -61,6 +61,7 @@ Result<std::unique_ptr<PipelineCall>> PipelineCall::make(Invocation& invocation)
                                         "readConcern",
                                         "writeConcern",
                                         "$readPreference",
+                                        "maxTimeMS",
                                         "comment",
                                         "allowDiskUse",
                                         "collation",
@@ -127,19 +128,19 @@ bson::Document RouterPipelineServices::shard_command(const Namespace& source,
 RouterPipelineServices::Cursor RouterPipelineServices::open_on_shard(
     const RouterAggregation& aggregation,
     const bson::Document& let,
-    const routing::ShardTarget& target) {
+    const routing::ShardTarget& target,
+    bool writes) {
     Invocation& invocation = call_->invocation();
     std::vector<ShardCommand> commands;
     commands.push_back(ShardCommand{
         target.shard, shard_command(aggregation.source, aggregation.stages, let, target, false)});
     OpenOptions options;
-    options.call = call_options(invocation, true);
+    options.call = writes ? primary_options(invocation, false) : call_options(invocation, true);
     TRY(auto cursors,
         async::block_on(
             router_.control,
             open_cursors(router_, invocation, std::move(commands), std::move(options))));
-    return make_remote_documents(
-        router_, std::move(cursors.front()), invocation.operation->cancellation);
+    return make_remote_documents(router_, std::move(cursors.front()), *call_);
 }
 
 RouterPipelineServices::Cursor RouterPipelineServices::open_split(
@@ -162,8 +163,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_split(
             open_cursors(router_, invocation, std::move(commands), std::move(options))));
     std::vector<std::unique_ptr<query::DocumentCursor>> sources;
     for (RemoteCursor& cursor : cursors)
-        sources.push_back(
-            make_remote_documents(router_, std::move(cursor), invocation.operation->cancellation));
+        sources.push_back(make_remote_documents(router_, std::move(cursor), *call_));
     std::unique_ptr<query::DocumentCursor> merged;
     if (parts.merge_sort && sources.size() > 1)
         merged = query::make_merging_cursor(std::move(sources), *parts.merge_sort);
@@ -242,7 +242,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_at(const RouterAggre
     const auto targets = routing::target_query(info, leading.filter);
     if (targets.size() == 1) {
         TRY(const bool passes, may_pass_whole(pipeline, info, targets.front(), aggregation.source));
-        if (passes) return open_on_shard(aggregation, let, targets.front());
+        if (passes) return open_on_shard(aggregation, let, targets.front(), writes);
     }
     return open_split(aggregation, let, pipeline, std::move(context), targets);
 }

@@ -95,7 +95,8 @@ private:
                    bool& writes);
     Cursor open_on_shard(const RouterAggregation& aggregation,
                          const bson::Document& let,
-                         const routing::ShardTarget& target);
+                         const routing::ShardTarget& target,
+                         bool writes);
     Cursor open_split(const RouterAggregation& aggregation,
                       const bson::Document& let,
                       const query::Pipeline& pipeline,

@@ -43,8 +43,7 @@ Result<std::vector<bson::Document>> RouterPipelineServices::documents_of(
             async::block_on(
                 router_.control,
                 open_cursors(router_, invocation, std::move(commands), std::move(options))));
-        const auto documents = make_remote_documents(
-            router_, std::move(cursors.front()), invocation.operation->cancellation);
+        const auto documents = make_remote_documents(router_, std::move(cursors.front()), *call_);
         while (true) {
             TRY(const query::Batch batch, documents->next());
             for (std::size_t i = 0; i < batch.size() && result.size() < listed_max; ++i)

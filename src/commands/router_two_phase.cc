@@ -152,8 +152,8 @@ async::Task<Result<std::optional<Aim>>> aim_at(Router& router,
     CO_TRY(const auto info, co_await router.routing.get(wanted.ns.to_string(), deadline));
     CO_TRY(aim.target, routing::target_insert(info, document));
     // With its _id in the filter the shard inserts the very document that was routed.
-    aim.query = wanted.query.has("_id") ? bson::Document(wanted.query)
-                                        : with_id(wanted.query, document["_id"]);
+    const bool says_id = !routing::exact_id_of(wanted.query).is_missing();
+    aim.query = says_id ? bson::Document(wanted.query) : with_id(wanted.query, document["_id"]);
     aim.is_upsert = true;
     co_return std::optional<Aim>(std::move(aim));
 }

@@ -2,8 +2,9 @@
 //
 // For tests: a router above a network of function calls, on one thread and a virtual clock. Config
 // servers answer from the metadata a test sets up. Shards check the versions they are sent as real
-// ones do, serve find and aggregate from documents a test gives them, and answer everything else
-// from a script; what they were asked is recorded. A command they have no answer to fails the test.
+// ones do, serve find and aggregate from documents a test gives them, insert whatever they get, and
+// answer everything else from a script, which goes first. What they were asked is recorded. A
+// command they have no answer to fails the test.
 #pragma once
 
 #include <deque>
@@ -61,7 +62,8 @@ struct Asked {
 
 class TestRouter : public async::Transport {
 public:
-    /// Shards A, B and C with members X-1 (primary) and X-2; database "shop" is on A.
+    /// Shards A, B and C with members X-1 (primary) and X-2; database "shop" is on A, and so are
+    /// those that are made by writing.
     TestRouter();
     ~TestRouter() override;
 
@@ -73,6 +75,7 @@ public:
                           const std::vector<std::string>& owners,
                           const std::string& ns = "shop.items");
     void move_chunk(std::size_t chunk, const std::string& to, const std::string& ns = "shop.items");
+    /// Of "shop".
     void move_database(const std::string& to);
     routing::RoutingInfo placement(const std::string& ns = "shop.items") const;
 
@@ -167,7 +170,9 @@ private:
     Script* script_for(const std::string& shard, const std::string& command);
     void settle();
 
-    routing::DatabaseEntry shop_;
+    void add_database(const std::string& name);
+
+    std::map<std::string, routing::DatabaseEntry> databases_;
     std::map<std::string, routing::ChunkMap::Pointer> sharded_;
     std::map<std::string, std::vector<bson::Document>> documents_;  // By shard.
     std::map<std::pair<std::string, std::string>, std::deque<Script>> scripts_;

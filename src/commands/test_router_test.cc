@@ -109,11 +109,7 @@ void TestLoop::post(std::function<void()> work) {
 }
 
 TestRouter::TestRouter() {
-    shop_.name = "shop";
-    shop_.primary = "A";
-    shop_.version.uuid.bytes.fill(5);
-    shop_.version.timestamp = {50, 1};
-    shop_.version.last_mod = 1;
+    add_database("shop");
     sharding::SetAddress config_servers{"config", {*HostAndPort::parse("config-1:1")}};
     ProcessInfo process;
     process.host = *HostAndPort::parse("router:1");
@@ -175,14 +171,24 @@ void TestRouter::move_chunk(std::size_t chunk, const std::string& to, const std:
     sharded_[ns] = *old.updated(old.collection(), std::move(changed));
 }
 
+void TestRouter::add_database(const std::string& name) {
+    const auto number = static_cast<std::uint8_t>(databases_.size() + 1);
+    routing::DatabaseEntry& entry = databases_[name];
+    entry.name = name;
+    entry.primary = "A";
+    entry.version.uuid.bytes.fill(number);
+    entry.version.timestamp = {50, number};
+    entry.version.last_mod = 1;
+}
+
 void TestRouter::move_database(const std::string& to) {
-    shop_.primary = to;
-    ++shop_.version.last_mod;
+    databases_.at("shop").primary = to;
+    ++databases_.at("shop").version.last_mod;
 }
 
 routing::RoutingInfo TestRouter::placement(const std::string& ns) const {
     const auto at = sharded_.find(ns);
-    return {shop_, at == sharded_.end() ? nullptr : at->second};
+    return {databases_.at(ns.substr(0, ns.find('.'))), at == sharded_.end() ? nullptr : at->second};
 }
 
 std::vector<bson::Document> TestRouter::config_documents(std::string_view collection) const {
@@ -191,7 +197,9 @@ std::vector<bson::Document> TestRouter::config_documents(std::string_view collec
         for (const auto& [shard, primary] : primaries_)
             result.push_back(
                 bson::make("_id", shard, "host", shard + "/" + shard + "-1:1," + shard + "-2:1"));
-    if (collection == "databases") result.push_back(shop_.to_document());
+    if (collection == "databases")
+        for (const auto& [name, entry] : databases_)
+            result.push_back(entry.to_document());
     for (const auto& [ns, map] : sharded_) {
         if (collection == "collections") result.push_back(map->collection().to_document());
         if (collection != "chunks") continue;
@@ -202,7 +210,10 @@ std::vector<bson::Document> TestRouter::config_documents(std::string_view collec
 }
 
 bson::Document TestRouter::ask_config(bson::View command) {
-    if (command.front().name == "_configsvrCreateDatabase") return ok_reply();
+    if (command.front().name == "_configsvrCreateDatabase") {
+        add_database(std::string(command.front().value.as_string()));
+        return ok_reply();
+    }
     ++config_reads;
     EXPECT_EQ(command.front().name, "find") << text(command);
     const bson::Value wanted = command["filter"];
@@ -295,8 +306,8 @@ Status TestRouter::check_versions(const std::string& shard, bson::View command) 
     }
     const auto db_version = routing::DatabaseVersion::parse(command["databaseVersion"]);
     EXPECT_TRUE(db_version.has_value()) << text(command);
-    if (*db_version == shop_.version) return {};
-    routing::StaleDatabaseInfo info{"shop", *db_version, shop_.version};
+    if (*db_version == known.database.version) return {};
+    routing::StaleDatabaseInfo info{known.database.name, *db_version, known.database.version};
     return info.to_error("database version mismatch");
 }
 
@@ -327,6 +338,9 @@ bson::Document TestRouter::serve(const std::string& host,
     if (name == "find" || name == "aggregate") return open_cursor(host, shard, command);
     if (name == "getMore") return get_more(host, command);
     if (name == "killCursors") return kill_cursors(command);
+    if (name == "insert")
+        return bson::make(
+            "ok", 1.0, "n", static_cast<std::int32_t>(command["documents"].as_view().count()));
     ADD_FAILURE() << shard << " has no answer to " << text(command);
     return failure(ErrorCode::command_not_found);
 }
@@ -415,7 +429,6 @@ async::Task<Result<std::string>> TestRouter::call(async::RemoteCall request,
     if (name == kills_at_)
         router->operations.kill_all(ErrorCode::interrupted,
                                     [](const auto&, const auto&) { return true; });
-    if (shard == "config") co_return ask_config(command).release();
     if (Script* const script = script_for(shard, name)) {
         const Script now = std::move(*script);
         const bool is_own = !scripts_[{shard, name}].empty();
@@ -429,6 +442,7 @@ async::Task<Result<std::string>> TestRouter::call(async::RemoteCall request,
             co_return Error(ErrorCode::callback_canceled, "cancelled");
         co_return Error(ErrorCode::network_interface_exceeded_time_limit, "too late");
     }
+    if (shard == "config") co_return ask_config(command).release();
     co_return ask_shard(host, shard, command).release();
 }
 

@@ -194,11 +194,13 @@ async::Task<Result<routing::WriteBatchResult>> run_write(Router& router,
     routing::WriteBatchOptions options;
     options.is_ordered = write.is_ordered;
     routing::WriteBatch batch(write.ns.to_string(), options, std::move(statements));
+    int drops = 0;
     while (!batch.is_finished()) {
         CO_TRY_OK(invocation.operation->check(router.clock));
         const Instant deadline = routing_deadline(router, *invocation.operation);
         auto info = co_await router.routing.get(write.ns.to_string(), deadline);
-        if (!info && info.error().code() == ErrorCode::namespace_not_found) {
+        const bool is_missing = !info && info.error().code() == ErrorCode::namespace_not_found;
+        if (is_missing && ++drops <= routing::limits::stale_retries) {
             // Dropped since we began: made anew, as by a write that comes a moment later.
             CO_TRY_OK(co_await ensure_database(router, invocation, write.ns.db));
             continue;
