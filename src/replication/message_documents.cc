@@ -5,7 +5,9 @@
 #include "replication/oplog_entry.h"
 
 // g++ 12 sees an uninitialised string in the destructor of a variant's other alternatives (-O2).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 namespace tessera::replication {
 namespace {

@@ -269,7 +269,8 @@ Status WriteUnit::log(OplogEntry entry, StatementId statement) {
     if (state.slots.count() == 0) {
         // The position comes at the commit.
         ENSURE(!state.pending);
-        state.pending.emplace(bson::Builder(*state.encoded), std::nullopt);
+        // clang 14 does not initialise an aggregate by parentheses.
+        state.pending.emplace(State::Pending{bson::Builder(*state.encoded), std::nullopt});
         entry.begin(state.pending->entry);
         if (entry.session) state.pending->previous = entry.session->previous;
         return {};
