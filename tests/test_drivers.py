@@ -154,11 +154,6 @@ def test_causal_sessions_read_their_own_writes_anywhere(watched, items, mode):
 
 def test_snapshot_sessions_see_one_moment(deployment, items):
     with deployment.client.start_session(snapshot=True) as session:
-        if deployment.is_sharded:
-            with pytest.raises(OperationFailure) as refused:
-                items.count_documents({}, session=session)
-            assert refused.value.code == 115 and "snapshot" in str(refused.value)
-            return
         assert items.count_documents({}, session=session) == 100
         items.insert_one({"_id": 300, "n": 300})
         items.delete_many({"n": 3})

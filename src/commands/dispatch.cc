@@ -4,6 +4,7 @@
 #include "bson/json.h"
 #include "commands/placement.h"
 #include "commands/profile.h"
+#include "commands/router_calls.h"
 #include "routing/retry.h"
 
 namespace tessera::commands {
@@ -67,6 +68,56 @@ std::string namespace_of(const Request& request, const Command& command) {
     return db + std::string(name.as_string());
 }
 
+bool reads_snapshot(const Request& request, const Command& command) {
+    const auto& concern = request.read_concern;
+    // Drivers send their session's read concern with getMore too; the cursor has its own.
+    return concern && concern->level == replication::ReadLevel::snapshot &&
+           (command.flags & flags::reads) != 0 && command.counted != Counted::getmore;
+}
+
+Status check_snapshot(const Request& request, const Command& command) {
+    if (!reads_snapshot(request, command)) return {};
+    for (const std::string_view name : {"find", "aggregate", "distinct", "explain", "dbHash"})
+        if (request.name == name) return {};
+    return Error(ErrorCode::invalid_options,
+                 "Command " + std::string(request.name) +
+                     " does not support { readConcern: { level: \"snapshot\", provenance: "
+                     "\"clientSupplied\" } } :: caused by :: read concern not supported");
+}
+
+// How often a snapshot read whose time the router chose is tried at a later one.
+constexpr int snapshot_attempts_max = 5;
+// How long ago the moment of a snapshot read may be without asking for a later one, and how long
+// that may take.
+constexpr std::int64_t snapshot_age_ms_max = 2000;
+constexpr Duration snapshot_time_patience = 1s;
+
+// The registry takes the time over from whatever is answered.
+async::Task<void> hear_from(Router& router,
+                            routing::ShardName set,
+                            sharding::CallOptions options) {
+    bson::Document ping = bson::make("ping", 1, "$db", "admin");
+    [[maybe_unused]] const auto reply =
+        co_await router.shards.call(std::move(set), std::move(ping), std::move(options));
+}
+
+// A router nobody has used for a while does not know what time it is: the config servers and the
+// shards tell, those that answer at once.
+async::Task<void> learn_cluster_time(Router& router, const Operation& operation) {
+    std::vector<async::Task<void>> asked;
+    sharding::CallOptions options;
+    options.deadline = std::min(operation.deadline, router.clock.now() + snapshot_time_patience);
+    if (router.shards.shards().empty())
+        (void)co_await router.shards.refresh(options.deadline, operation.cancellation);
+    std::vector<routing::ShardName> sets = router.shards.shards();
+    sets.push_back(sharding::config_shard);
+    options.read_mode = sharding::ReadMode::nearest;
+    options.cancellation = operation.cancellation;
+    for (const routing::ShardName& set : sets)
+        asked.push_back(hear_from(router, set, options));
+    co_await async::when_all(std::move(asked));
+}
+
 }  // namespace
 
 struct Dispatcher::Call {
@@ -81,6 +132,10 @@ struct Dispatcher::Call {
     const wire::Request& message;
     async::Cancellation disconnected;
     std::optional<Request> request;
+    // On a router: the request with the time a snapshot read is at, and how often that may change.
+    bson::Document rewritten;
+    wire::Request rewritten_message;
+    int snapshot_attempts = 0;
     const Command* command = nullptr;
     std::shared_ptr<Operation> operation;
     std::shared_ptr<void> on_disconnect;
@@ -114,6 +169,10 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                 outcome.closes_connection = true;
             else if (status)
                 status = co_await execute(call);
+            while (may_read_later(call, status)) {
+                status = read_at(call, node_.logical_clock.now());
+                if (status) status = co_await execute(call);
+            }
             while (waits_for_placement(call, status)) {
                 co_await learn_placement(call, status.error());
                 status = call.operation->check(node_.clock);
@@ -216,15 +275,52 @@ Status Dispatcher::check_state(const Call& call) const {
     return {};
 }
 
-// A router would let every shard choose its own moment.
-Status check_snapshot(const Request& request) {
-    const bool wants_snapshot =
-        request.read_concern && request.read_concern->level == replication::ReadLevel::snapshot;
-    if (wants_snapshot && request.read_concern->at_cluster_time.is_null())
-        return Error(ErrorCode::command_not_supported,
-                     "readConcern level 'snapshot' without atClusterTime is not supported by "
-                     "routers; docs/compatibility.md lists what is");
+// A snapshot is one moment on every shard: the newest this router knows of, unless the client says
+// which. The request goes on as if the client had named it.
+async::Task<Status> Dispatcher::choose_snapshot(Call& call) {
+    if (!reads_snapshot(*call.request, *call.command)) co_return Status();
+    const auto& concern = call.request->read_concern;
+    Timestamp at = concern->at_cluster_time;
+    if (at.is_null()) {
+        const std::int64_t now = router_->clock.wall_now().milliseconds;
+        if (now - router_->logical_clock.now().seconds * std::int64_t{1000} > snapshot_age_ms_max)
+            co_await learn_cluster_time(*router_, *call.operation);
+        at = std::max(router_->logical_clock.now(), concern->after_cluster_time);
+        call.snapshot_attempts = snapshot_attempts_max;
+        CO_TRY_OK(read_at(call, at));
+    }
+    call.invocation->read_at = at;
+    co_return Status();
+}
+
+Status Dispatcher::read_at(Call& call, Timestamp at) {
+    bson::Builder body;
+    for (const bson::Element& field : call.message.body)
+        if (field.name != "readConcern") body.append(field);
+    body.append("readConcern", bson::make("level", "snapshot", "atClusterTime", at));
+    call.rewritten = std::move(body).finish();
+    wire::Request& message = call.rewritten_message;
+    message.op_code = call.message.op_code;
+    message.flags = call.message.flags;
+    message.query_database = call.message.query_database;
+    message.body = call.rewritten;
+    const bool is_internal = call.request->is_internal;
+    TRY(call.request, Request::parse(message));
+    call.request->is_internal = is_internal;
+    call.invocation->read_at = at;
     return {};
+}
+
+// The moment this router had chosen was too early for some shard, or for what has been moved
+// since; the shards' answers have told a later one.
+bool Dispatcher::may_read_later(Call& call, const Status& status) {
+    if (status || call.snapshot_attempts == 0) return false;
+    const ErrorCode code = status.error().code();
+    if (code != ErrorCode::snapshot_too_old && code != ErrorCode::snapshot_unavailable &&
+        code != ErrorCode::stale_chunk_history)
+        return false;
+    --call.snapshot_attempts;
+    return true;
 }
 
 // Everything before the command itself.
@@ -238,6 +334,7 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
         co_return Error(*call.failure->error, "Failing command via 'failCommand' failpoint");
 
     CO_TRY_OK(check_state(call));
+    CO_TRY_OK(check_snapshot(request, *call.command));
     const bool has_txn = request.session && request.session->txn_number;
     if (has_txn && request.session->is_transaction)
         co_return Error(ErrorCode::command_not_supported,
@@ -251,7 +348,7 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
                         "txnNumber may only be provided for multi-document transactions and "
                         "retryable write commands. autocommit:false was not provided, and " +
                             std::string(request.name) + " is not a retryable write command.");
-    if (member_ == nullptr) co_return check_snapshot(request);
+    if (member_ == nullptr) co_return co_await choose_snapshot(call);
 
     call.write_concern = request.write_concern ? *request.write_concern
                                                : member_->replication->default_write_concern();

@@ -39,6 +39,9 @@ private:
     Status check_state(const Call& call) const;
     async::Task<Status> prepare(Call& call);
     async::Task<Status> execute(Call& call);
+    async::Task<Status> choose_snapshot(Call& call);
+    static Status read_at(Call& call, Timestamp at);
+    static bool may_read_later(Call& call, const Status& status);
     bool waits_for_placement(const Call& call, const Status& status) const;
     async::Task<Status> block(Call& call, Duration time);
     async::Task<void> await_write_concern(Call& call);

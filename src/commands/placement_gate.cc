@@ -9,27 +9,49 @@ namespace {
 
 // What one read goes by: keeps the map and the count of its users alive, hides orphans, and on a
 // secondary holds each snapshot against the records in it.
+//
+// A read at a cluster time is filtered by who owned what then, and what a shard held at a time
+// stays as it was. All it needs is a map that knows of every move up to that time. A secondary
+// whose data is of that time has applied what the donor of such a move marked before (refreshing),
+// so its newest record tells; the record in the snapshot would be an old one.
 class ReadGuard final : public query::OwnershipFilter, public PlacementFence {
 public:
     ReadGuard(const Member& member,
               const sharding::CollectionPlacement& placement,
-              sharding::PlacementClaim claim)
-        : member_(member), in_use_(placement.in_use), claim_(std::move(claim)) {
-        if (claim_.chunks) filter_.emplace(claim_.chunks, claim_.shard);
-    }
+              sharding::PlacementClaim claim,
+              std::optional<routing::OwnershipFilter> filter,
+              bool is_at_time)
+        : member_(member),
+          in_use_(placement.in_use),
+          claim_(std::move(claim)),
+          is_at_time_(is_at_time),
+          filter_(std::move(filter)) {}
     bool owns(bson::View document) const override { return !filter_ || filter_->owns(document); }
     Status check(storage::Transaction& transaction, bool is_begun) const override {
         // A primary's requests are counted, and what they use is neither moved nor deleted.
         if (member_.replication->is_writable_primary()) return {};
-        return sharding::check_claim(*member_.catalog, transaction, claim_, is_begun);
+        if (!is_at_time_)
+            return sharding::check_claim(*member_.catalog, transaction, claim_, is_begun);
+        if (is_begun) return {};
+        TRY(const auto newest, member_.engine->begin());
+        return sharding::check_claim(*member_.catalog, *newest, claim_, false);
     }
 
 private:
     const Member& member_;
     std::shared_ptr<void> in_use_;
     const sharding::PlacementClaim claim_;
+    const bool is_at_time_;
     mutable std::optional<routing::OwnershipFilter> filter_;  // Reuses a buffer; one request's.
 };
+
+// `at` null: as things are now.
+Result<routing::OwnershipFilter> filter_at(routing::ChunkMap::Pointer chunks,
+                                           const routing::ShardName& shard,
+                                           Timestamp at) {
+    if (at.is_null()) return routing::OwnershipFilter(std::move(chunks), shard);
+    return routing::OwnershipFilter::at(std::move(chunks), shard, at);
+}
 
 }  // namespace
 
@@ -66,7 +88,14 @@ Result<Placement> ShardPlacementGate::check(const Request& request,
     claim.received = received;
     if (is_filtered) claim.chunks = found.chunks;
     claim.shard = identity->name;
-    const auto guard = std::make_shared<ReadGuard>(sharding_.member, found, std::move(claim));
+    const Timestamp at =
+        request.read_concern ? request.read_concern->at_cluster_time : Timestamp();
+    std::optional<routing::OwnershipFilter> filter;
+    if (is_filtered) {
+        TRY(filter, filter_at(found.chunks, identity->name, at));
+    }
+    const auto guard = std::make_shared<ReadGuard>(
+        sharding_.member, found, std::move(claim), std::move(filter), !at.is_null());
     if (is_filtered) placement.filter = guard;
     if (needs_fence) placement.fence = guard;
     return placement;

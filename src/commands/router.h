@@ -22,7 +22,7 @@ struct Router : Node {
            Random& random,
            sharding::SetAddress config_servers)
         : Node(std::move(info), its_clock, its_transport, its_control, its_workers, random),
-          shards(its_clock, its_transport, std::move(config_servers)),
+          shards(its_clock, its_transport, logical_clock, std::move(config_servers)),
           config_reader(shards),
           routing(its_clock, config_reader) {}
 

@@ -143,7 +143,8 @@ async::Task<Result<bool>> pass_whole(Router& router,
                                      routing::RoutingInfo info) {
     // Not sharded is what makes it simple; else the pipeline is looked at.
     if (info.is_sharded()) co_return false;
-    const routing::ShardTarget target = routing::target_primary(info);
+    CO_TRY(const auto targets, target_read(invocation.request, info, bson::View()));
+    const routing::ShardTarget& target = targets.front();
     std::vector<ShardCommand> commands;
     commands.push_back(ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
     OpenOptions options;

@@ -119,25 +119,26 @@ void append_write_context(Router& router,
     command.append("$db", db);
 }
 
-void note_times(Router& router, Invocation& invocation, bson::View reply) {
-    for (const bson::Element& field : reply) {
-        if (field.name == "$clusterTime" && field.value.is_object()) {
-            const bson::Value time = field.value.as_view()["clusterTime"];
-            if (time.type() == bson::Type::timestamp) {
-                // A time too far ahead is not taken over; the answer itself is still good.
-                [[maybe_unused]] const auto status =
-                    router.logical_clock.advance(time.as_timestamp(), router.clock.wall_now());
-            }
-        } else if (field.name == "operationTime" && field.value.type() == bson::Type::timestamp) {
-            const Timestamp time = field.value.as_timestamp();
-            if (invocation.last_write.timestamp < time) invocation.last_write.timestamp = time;
-        }
-    }
+void note_time(Invocation& invocation, bson::View reply) {
+    const bson::Value time = reply["operationTime"];
+    if (time.type() == bson::Type::timestamp)
+        invocation.last_write.timestamp =
+            std::max(invocation.last_write.timestamp, time.as_timestamp());
 }
 
 Error call_error(Router& router, const Operation& operation, Error error) {
     if (auto status = operation.check(router.clock); !status) return std::move(status).error();
     return error;
+}
+
+Result<std::vector<routing::ShardTarget>> target_read(const Request& request,
+                                                      const routing::RoutingInfo& info,
+                                                      bson::View filter,
+                                                      const routing::FilterOptions& options) {
+    if (request.read_concern && !request.read_concern->at_cluster_time.is_null())
+        return routing::target_query_at(
+            info, filter, request.read_concern->at_cluster_time, options);
+    return routing::target_query(info, filter, options);
 }
 
 async::Task<Result<bson::Document>> call_shard(Router& router,
@@ -148,7 +149,7 @@ async::Task<Result<bson::Document>> call_shard(Router& router,
     auto reply =
         co_await router.shards.call(std::move(shard), std::move(command), std::move(options));
     if (!reply) co_return call_error(router, *invocation.operation, std::move(reply).error());
-    note_times(router, invocation, *reply);
+    note_time(invocation, *reply);
     co_return sharding::checked(std::move(reply));
 }
 
@@ -182,7 +183,7 @@ async::Task<std::vector<ShardAnswer>> call_shards(Router& router,
         co_await async::when_all(std::move(calls));
     for (ShardAnswer& answer : answers) {
         if (answer.reply) {
-            note_times(router, invocation, *answer.reply);
+            note_time(invocation, *answer.reply);
             answer.reply = sharding::checked(std::move(answer.reply));
         } else {
             answer.reply =

@@ -49,10 +49,16 @@ void append_write_context(Router& router,
                           bson::Builder& command);
 void append_cluster_time(Router& router, bson::Builder& command);
 
-/// Takes over the times a shard tells: $clusterTime, and operationTime into the invocation.
-void note_times(Router& router, Invocation& invocation, bson::View reply);
+/// Takes a shard's operationTime over into the invocation.
+void note_time(Invocation& invocation, bson::View reply);
 /// The error a failed call stands for: that of the operation when it was killed or ran out of time.
 Error call_error(Router& router, const Operation& operation, Error error);
+
+/// The shards that may hold matches: now, or at the time a snapshot read names.
+Result<std::vector<routing::ShardTarget>> target_read(const Request& request,
+                                                      const routing::RoutingInfo& info,
+                                                      bson::View filter,
+                                                      const routing::FilterOptions& options = {});
 
 /// Sends one command to one shard; ok: 0 becomes its Error.
 async::Task<Result<bson::Document>> call_shard(Router& router,

@@ -62,7 +62,7 @@ async::Task<Result<bool>> distinct_once(Router& router,
                                         Invocation& invocation,
                                         routing::RoutingInfo info) {
     const Request& request = invocation.request;
-    const auto targets = routing::target_query(info, query_of(request));
+    CO_TRY(const auto targets, target_read(request, info, query_of(request)));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(ShardCommand{target.shard, forwarded(router, request, &target)});
@@ -79,6 +79,7 @@ async::Task<Result<bool>> distinct_once(Router& router,
             CO_TRY_OK(values.add(each.value));
     }
     values.append(invocation.reply);
+    append_snapshot_time(invocation, invocation.reply);
     co_return true;
 }
 
@@ -150,6 +151,7 @@ async::Task<Status> distinct_view(Router& router, Invocation& invocation, const 
     auto running = run_over_view(router, invocation, ns, std::move(stages), take);
     CO_TRY_OK(co_await std::move(running));
     values.append(invocation.reply);
+    append_snapshot_time(invocation, invocation.reply);
     co_return Status();
 }
 
@@ -203,6 +205,7 @@ async::Task<Status> distinct_on_router(Router& router, Invocation& invocation) {
     if (done.error().code() != ErrorCode::namespace_not_found)
         co_return call_error(router, *invocation.operation, done.error());
     invocation.reply.array("values").done();
+    append_snapshot_time(invocation, invocation.reply);
     co_return Status();
 }
 

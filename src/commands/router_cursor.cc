@@ -125,11 +125,6 @@ async::Task<Status> RemoteCursor::fetch(Fetch how) {
     if (const bson::Value batch = cursor.as_view()["nextBatch"]; batch.is_array())
         batch_ = batch.as_view();
     id_ = cursor.as_view()["id"].to_int64();
-    const bson::Value time = reply_["$clusterTime"];
-    if (time.is_object() && time.as_view()["clusterTime"].type() == bson::Type::timestamp) {
-        [[maybe_unused]] const auto status = router_->logical_clock.advance(
-            time.as_view()["clusterTime"].as_timestamp(), router_->clock.wall_now());
-    }
     co_return Status();
 }
 

@@ -134,7 +134,7 @@ async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   Invocation& invocation,
                                                   bson::View command,
                                                   routing::RoutingInfo info) {
-    const auto targets = routing::target_query(info, filter_of(command));
+    CO_TRY(const auto targets, target_read(invocation.request, info, filter_of(command)));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(

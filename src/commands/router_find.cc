@@ -8,6 +8,7 @@
 #include "commands/router_aggregation.h"
 #include "commands/router_commands.h"
 #include "commands/router_cursor.h"
+#include "commands/support.h"
 
 namespace tessera::commands {
 namespace {
@@ -22,13 +23,13 @@ routing::FilterOptions filter_options(const bson::Value& collation) {
 }
 
 // {cursor: {firstBatch, id: 0, ns}} as a shard gave it.
-void append_answer(bson::View reply, const Namespace& ns, Router& router, bson::Builder& out) {
+void append_answer(bson::View reply, const Namespace& ns, Invocation& invocation) {
     const bson::View cursor = reply["cursor"].as_view();
-    bson::Builder object = out.object("cursor");
+    bson::Builder object = invocation.reply.object("cursor");
     const bson::Value batch = cursor["firstBatch"];
     object.append("firstBatch", batch);
+    append_snapshot_time(invocation, object);
     object.append("id", std::int64_t{0}).append("ns", ns.to_string());
-    static_cast<void>(router);
 }
 
 bson::Document merged_command(Router& router,
@@ -69,7 +70,7 @@ async::Task<Result<bool>> find_on_one(Router& router,
                router, invocation, target.shard, std::move(command), std::move(options)));
     const bson::Value cursor = reply["cursor"];
     if (cursor.is_object() && cursor.as_view()["id"].to_int64() == 0) {
-        append_answer(reply, args.ns, router, invocation.reply);
+        append_answer(reply, args.ns, invocation);
         co_return true;
     }
     CO_TRY(RemoteCursor remote,
@@ -115,8 +116,11 @@ async::Task<Result<bool>> find_once(Router& router,
                                     Invocation& invocation,
                                     const FindArguments& args,
                                     routing::RoutingInfo info) {
-    const auto targets = routing::target_query(
-        info, args.filter, filter_options(invocation.request.body["collation"]));
+    CO_TRY(const auto targets,
+           target_read(invocation.request,
+                       info,
+                       args.filter,
+                       filter_options(invocation.request.body["collation"])));
     // What a single shard says is handed on, which leaves no room for it not saying anything.
     const bool is_partial = args.allows_partial_results && !args.is_tailable;
     if (targets.size() == 1 && !is_partial)
@@ -159,6 +163,7 @@ async::Task<Status> find_on_router(Router& router, Invocation& invocation) {
     if (done.error().code() == ErrorCode::namespace_not_found) {
         bson::Builder cursor = invocation.reply.object("cursor");
         cursor.array("firstBatch").done();
+        append_snapshot_time(invocation, cursor);
         cursor.append("id", std::int64_t{0}).append("ns", args.ns.to_string());
         co_return Status();
     }

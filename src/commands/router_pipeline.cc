@@ -239,7 +239,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_at(const RouterAggre
     }
     query::Pipeline::Take take;
     const auto leading = pipeline.peek_leading(take);
-    const auto targets = routing::target_query(info, leading.filter);
+    TRY(const auto targets, target_read(call_->request(), info, leading.filter));
     if (targets.size() == 1) {
         TRY(const bool passes, may_pass_whole(pipeline, info, targets.front(), aggregation.source));
         if (passes) return open_on_shard(aggregation, let, targets.front(), writes);

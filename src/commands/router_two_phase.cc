@@ -269,7 +269,7 @@ async::Task<Result<bson::Document>> write_where_found(
             statement_command(router, request, write, index, aimed_statement, aim->target);
         auto reply = co_await router.shards.call(aim->target.shard, std::move(command), options);
         if (!reply) co_return reply;
-        note_times(router, invocation, *reply);
+        note_time(invocation, *reply);
         const bool has_written = (*reply)["n"].to_int64() > 0;
         if (has_written || !(*reply)["ok"].is_truthy() || reply->view().has("writeErrors"))
             co_return reply;

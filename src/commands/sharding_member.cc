@@ -8,7 +8,7 @@
 namespace tessera::commands {
 MemberSharding::MemberSharding(Member& its_member, Random& random)
     : member(its_member),
-      registry(its_member.clock, its_member.transport, {}),
+      registry(its_member.clock, its_member.transport, its_member.logical_clock, {}),
       reader(registry),
       cache(its_member.clock, reader),
       state(its_member.clock, cache),

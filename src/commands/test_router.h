@@ -75,6 +75,8 @@ public:
                           const std::vector<std::string>& owners,
                           const std::string& ns = "shop.items");
     void move_chunk(std::size_t chunk, const std::string& to, const std::string& ns = "shop.items");
+    /// As above, at a cluster time of which the chunk's history tells.
+    void move_chunk_at(Timestamp when, std::size_t chunk, const std::string& to);
     /// Of "shop".
     void move_database(const std::string& to);
     routing::RoutingInfo placement(const std::string& ns = "shop.items") const;

@@ -171,6 +171,15 @@ void TestRouter::move_chunk(std::size_t chunk, const std::string& to, const std:
     sharded_[ns] = *old.updated(old.collection(), std::move(changed));
 }
 
+void TestRouter::move_chunk_at(Timestamp when, std::size_t chunk, const std::string& to) {
+    move_chunk(chunk, to);
+    auto& map = sharded_.at("shop.items");
+    std::vector<routing::Chunk> changed = {*map->chunks()[chunk]};
+    auto& history = changed.front().history;
+    history.insert(history.begin(), {when, to});
+    map = *map->updated(map->collection(), std::move(changed));
+}
+
 void TestRouter::add_database(const std::string& name) {
     const auto number = static_cast<std::uint8_t>(databases_.size() + 1);
     routing::DatabaseEntry& entry = databases_[name];
@@ -214,6 +223,7 @@ bson::Document TestRouter::ask_config(bson::View command) {
         add_database(std::string(command.front().value.as_string()));
         return ok_reply();
     }
+    if (command.front().name == "ping") return ok_reply();
     ++config_reads;
     EXPECT_EQ(command.front().name, "find") << text(command);
     const bson::Value wanted = command["filter"];

@@ -143,7 +143,7 @@ async::Task<void> send_child(Router& router,
     sharding::CallOptions options = primary_options(invocation, write.has_statement_numbers);
     auto reply =
         co_await router.shards.call(child.target.shard, std::move(command), std::move(options));
-    if (reply) note_times(router, invocation, *reply);
+    if (reply) note_time(invocation, *reply);
     sent.reply = std::move(reply);
 }
 

@@ -97,6 +97,9 @@ Result<DatabaseEntry> DatabaseEntry::parse(bson::View document) {
     entry.primary = fields.text("primary");
     TRY_OK(fields.status());
     TRY(entry.version, DatabaseVersion::parse(document["version"]));
+    const Value moved = fields.optional("movedAt", Type::timestamp);
+    TRY_OK(fields.status());
+    if (!moved.is_missing()) entry.moved_at = moved.as_timestamp();
     return entry;
 }
 
@@ -105,6 +108,7 @@ bson::Document DatabaseEntry::to_document() const {
     document.append("_id", name);
     document.append("primary", primary);
     version.append_to(document, "version");
+    if (!moved_at.is_null()) document.append("movedAt", moved_at);
     return std::move(document).finish();
 }
 

@@ -21,6 +21,7 @@ struct DatabaseEntry {
     std::string name;
     ShardName primary;
     DatabaseVersion version;
+    Timestamp moved_at = {};  // When it came to its primary shard; null: it was made there.
 
     static Result<DatabaseEntry> parse(bson::View document);
     bson::Document to_document() const;

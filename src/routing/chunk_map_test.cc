@@ -87,6 +87,9 @@ TEST(CollectionEntry, SurvivesItsDocument) {
     DatabaseEntry database{"db", "s1", {}};
     database.version.last_mod = 4;
     EXPECT_EQ(DatabaseEntry::parse(database.to_document())->version, database.version);
+    EXPECT_TRUE(DatabaseEntry::parse(database.to_document())->moved_at.is_null());
+    database.moved_at = {7, 1};
+    EXPECT_EQ(DatabaseEntry::parse(database.to_document())->moved_at, database.moved_at);
 }
 
 TEST(ChunkMap, FindsTheChunkOfAKey) {

@@ -64,6 +64,10 @@ Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing,
                                                  bson::View filter,
                                                  Timestamp at,
                                                  const FilterOptions& options) {
+    if (!routing.is_sharded() && at < routing.database.moved_at)
+        return Error(ErrorCode::snapshot_unavailable,
+                     "database " + routing.database.name + " was moved to another shard after " +
+                         at.to_string());
     if (!routing.is_sharded()) return std::vector{target_primary(routing)};
     KeyRanges ranges = bounds_of(routing.chunks->key(), filter, options).ranges;
     if (ranges.empty()) ranges = everything();

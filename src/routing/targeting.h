@@ -44,7 +44,9 @@ std::vector<ShardTarget> target_query(const RoutingInfo& routing,
                                       const FilterOptions& options = {});
 /// As above for a caller that has the key ranges from a compiled filter.
 std::vector<ShardTarget> target_ranges(const RoutingInfo& routing, const KeyRanges& ranges);
-/// As of a cluster time, for snapshot reads: StaleChunkHistory (250) when that is not known.
+/// As of a cluster time, for snapshot reads. Fails with StaleChunkHistory (250) when that is not
+/// known, and with SnapshotUnavailable (246) when the database's unsharded collections have been
+/// moved since: the shard they were on has dropped them.
 Result<std::vector<ShardTarget>> target_query_at(const RoutingInfo& routing,
                                                  bson::View filter,
                                                  Timestamp at,

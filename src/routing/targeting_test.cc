@@ -157,5 +157,16 @@ TEST(Targeting, ASnapshotReadGoesWhereTheDataWas) {
               ErrorCode::stale_chunk_history);
 }
 
+TEST(Targeting, ASnapshotBeforeAnUnshardedCollectionMovedIsGone) {
+    RoutingInfo routing;
+    routing.database.name = "db";
+    routing.database.primary = "s1";
+    EXPECT_EQ(names(*target_query_at(routing, {}, {50, 0})), "s1");
+    routing.database.moved_at = {100, 1};
+    EXPECT_EQ(names(*target_query_at(routing, {}, {100, 1})), "s1");
+    EXPECT_EQ(target_query_at(routing, {}, {100, 0}).error().code(),
+              ErrorCode::snapshot_unavailable);
+}
+
 }  // namespace
 }  // namespace tessera::routing

@@ -88,14 +88,6 @@ bson::Uuid ConfigCatalog::new_uuid() {
     return bson::make_uuid(random_);
 }
 
-Timestamp ConfigCatalog::now() {
-    const std::lock_guard lock(ids_mutex_);
-    Timestamp at = store_.cluster_time();
-    if (at <= last_time_) at = {last_time_.seconds, last_time_.increment + 1};
-    last_time_ = at;
-    return at;
-}
-
 routing::Generation ConfigCatalog::new_generation() {
     return {new_id(), now()};
 }
@@ -361,6 +353,7 @@ async::Task<Status> ConfigCatalog::commit_move_primary(DatabaseCommit move) {
     if (to.is_draining)
         co_return Error(ErrorCode::shard_not_found, "Shard '" + move.to + "' is draining");
     entry->primary = move.to;
+    entry->moved_at = now();
     ++entry->version.last_mod;
     co_return co_await store_.put(config_ns("databases"), entry->to_document());
 }
@@ -517,6 +510,8 @@ async::Task<Status> ConfigCatalog::commit_move(MoveCommit move) {
         co_return Error(ErrorCode::conflicting_operation_in_progress,
                         "Chunk " + routing::to_string(move.range) + " of " + move.ns +
                             " has changed since the move began");
+    // After every write of the donor and the recipient that came with the request, before every
+    // write of whoever reads the new placement here.
     const Timestamp at = now();
     auto changes = [&] {
         const std::lock_guard lock(ids_mutex_);

@@ -123,15 +123,15 @@ public:
 private:
     async::Task<Status> confirm();
     async::Task<Status> apply_changes(const routing::ChunkMap& map, routing::ChunkChanges changes);
-    Timestamp now();
+    /// A cluster time nobody has seen yet.
+    Timestamp now() { return store_.new_cluster_time(); }
 
     DocumentStore& store_;
     bson::ObjectIdSource& ids_;
     Random& random_;
     const HostAndPort host_;
     async::Semaphore changes_{1};  // One change at a time; held over co_await.
-    std::mutex ids_mutex_;         // Guards ids_, random_ and what follows.
-    Timestamp last_time_;
+    std::mutex ids_mutex_;         // Guards ids_ and random_.
 };
 
 }  // namespace tessera::sharding

@@ -51,7 +51,8 @@ public:
     /// When a wait for a majority that begins now is given up.
     Instant majority_deadline() const;
     OpTime last_applied() const { return replication_.last_applied(); }
-    Timestamp cluster_time() const { return replication_.logical_clock().now(); }
+    /// A new cluster time, after all that this process has made or heard of. As primary.
+    Timestamp new_cluster_time() { return replication_.logical_clock().make(1, wall_time()); }
     WallTime wall_time() const { return clock_.wall_now(); }
 
 private:

@@ -168,8 +168,9 @@ struct ShardRegistry::Set {
 
 ShardRegistry::ShardRegistry(async::Clock& clock,
                              async::Transport& transport,
+                             replication::LogicalClock& logical_clock,
                              SetAddress config_servers)
-    : clock_(clock), transport_(transport) {
+    : clock_(clock), transport_(transport), logical_clock_(logical_clock) {
     if (!config_servers.hosts.empty()) set_config_servers(std::move(config_servers));
 }
 
@@ -282,13 +283,35 @@ async::Task<Result<HostAndPort>> ShardRegistry::choose(std::shared_ptr<Set> set,
                         std::string(mode_name(options.read_mode)) + "\" } for set " + name);
 }
 
+bson::Document ShardRegistry::with_cluster_time(bson::Document command) const {
+    const Timestamp now = logical_clock_.now();
+    if (now.is_null() || command.view().has("$clusterTime")) return command;
+    bson::Builder complete;
+    complete.append_all(command);
+    complete.append("$clusterTime", bson::make("clusterTime", now));
+    return std::move(complete).finish();
+}
+
+void ShardRegistry::note_cluster_time(bson::View reply) {
+    const bson::Value time = reply["$clusterTime"];
+    if (!time.is_object()) return;
+    const bson::Value stamp = time.as_view()["clusterTime"];
+    if (stamp.type() != bson::Type::timestamp) return;
+    // A time too far ahead is not taken over; the answer itself is still good.
+    [[maybe_unused]] const auto status =
+        logical_clock_.advance(stamp.as_timestamp(), clock_.wall_now());
+}
+
 async::Task<Result<bson::Document>> ShardRegistry::call_host(HostAndPort host,
                                                              bson::Document command,
                                                              CallOptions options) {
+    command = with_cluster_time(std::move(command));
     async::RemoteCall call{std::move(host), std::move(command).release(), options.deadline};
     auto answer = co_await transport_.call(std::move(call), options.cancellation);
     if (!answer) co_return std::move(answer).error();
-    co_return bson::Document::adopt(std::move(*answer));
+    bson::Document reply = bson::Document::adopt(std::move(*answer));
+    note_cluster_time(reply);
+    co_return reply;
 }
 
 async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,

@@ -2,7 +2,9 @@
 //
 // ShardRegistry: the replica sets of the cluster (config.shards and the config servers) and how to
 // reach the right member of each. Knows hosts and roles from hello answers it asks for itself, and
-// learns from errors. One per process that routes: routers, shards, config servers.
+// learns from errors. Every message carries the cluster time, both ways: what one process did for
+// another, that one's later writes come after. One per process that routes: routers, shards, config
+// servers.
 #pragma once
 
 #include <map>
@@ -16,6 +18,7 @@
 #include "async/transport.h"
 #include "base/host_and_port.h"
 #include "bson/view.h"
+#include "replication/logical_clock.h"
 #include "routing/versions.h"
 
 namespace tessera::sharding {
@@ -57,7 +60,10 @@ Result<bson::Document> checked(Result<bson::Document> reply);
 class ShardRegistry {
 public:
     /// `config_servers` may be empty: known later, by set_config_servers().
-    ShardRegistry(async::Clock& clock, async::Transport& transport, SetAddress config_servers);
+    ShardRegistry(async::Clock& clock,
+                  async::Transport& transport,
+                  replication::LogicalClock& logical_clock,
+                  SetAddress config_servers);
     ~ShardRegistry();
 
     void set_config_servers(SetAddress config_servers);
@@ -105,8 +111,12 @@ private:
                           async::Cancellation cancellation);
     async::Task<Result<HostAndPort>> choose(std::shared_ptr<Set> set, const CallOptions& options);
 
+    bson::Document with_cluster_time(bson::Document command) const;
+    void note_cluster_time(bson::View reply);
+
     async::Clock& clock_;
     async::Transport& transport_;
+    replication::LogicalClock& logical_clock_;
     // Guards the map; a Set guards itself.
     mutable std::mutex mutex_;
     std::map<ShardName, std::shared_ptr<Set>> sets_;  // Owners: this and running calls.

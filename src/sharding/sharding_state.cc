@@ -21,7 +21,8 @@ bool is_sender_behind(const Error& error) {
     const bson::View fields(details.data());
     if (error.code() == ErrorCode::stale_config) {
         const auto info = routing::StaleConfigInfo::parse(fields);
-        return info && info->wanted &&
+        // Who thinks that nothing is owned here may know of a last chunk that has left.
+        return info && info->wanted && info->received.version().placement.major != 0 &&
                info->received.version().is_older_than(info->wanted->version());
     }
     if (error.code() != ErrorCode::stale_db_version) return false;

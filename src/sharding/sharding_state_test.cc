@@ -112,6 +112,16 @@ TEST_F(State, ServesTheVersionItKnowsAndNoOther) {
     EXPECT_TRUE(is_sender_behind(behind.error()));
 }
 
+TEST_F(State, ASenderWhoThinksThatNothingIsOwnedHereMayBeAhead) {
+    ReceivedVersions received = sharded();
+    received.shard = routing::ShardVersion(
+        routing::ChunkVersion{received.shard->version().generation, routing::Placement{}});
+    const auto refused = state_.check("shop.items", received, Access::read);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code(), ErrorCode::stale_config);
+    EXPECT_FALSE(is_sender_behind(refused.error()));
+}
+
 TEST_F(State, ASectionHoldsBackClientsButNotWhatRunsInIt) {
     state_.enter_critical_section("shop.items", Section::writes, async::no_deadline);
     EXPECT_FALSE(may("shop.items", sharded(), Access::write));
