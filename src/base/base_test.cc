@@ -46,6 +46,9 @@ TEST(HostAndPort, ParsesNamesPortsAndBrackets) {
     EXPECT_TRUE(HostAndPort::parse("[::1]:5")->is_loopback());
     for (const char* bad : {"", ":1", "a:", "a:0", "a:65536", "a:1x", "[::1", "a b", "rs/a:1"})
         EXPECT_FALSE(HostAndPort::parse(bad)) << bad;
+    // What they are written as would not read as they do.
+    for (const char* bad : {"[[1]", "[[1]:5", "a]", "a[", "a\nb", "\x1a", "a\x7f"})
+        EXPECT_FALSE(HostAndPort::parse(bad)) << bad;
 }
 
 TEST(Random, StaysBelowItsBoundAndRepeats) {

@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/host_and_port.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace tessera {
+namespace {
+
+/// Neither blank, control character, bracket nor what separates hosts and users in addresses.
+bool is_of_a_name(char c) {
+    constexpr std::string_view others = "/,@[]\x7f";
+    return static_cast<unsigned char>(c) > ' ' && others.find(c) == std::string_view::npos;
+}
+
+}  // namespace
 
 std::string HostAndPort::to_string() const {
     if (host.empty()) return {};
@@ -32,8 +42,7 @@ Result<HostAndPort> HostAndPort::parse(std::string_view text) {
         result.host = text.substr(0, colon);
         rest = colon == std::string_view::npos ? std::string_view() : text.substr(colon);
     }
-    if (result.host.empty() || result.host.find_first_of(" /,@") != std::string::npos)
-        return malformed();
+    if (result.host.empty() || !std::ranges::all_of(result.host, is_of_a_name)) return malformed();
     if (rest.empty()) return result;
     if (rest.front() != ':') return malformed();
     rest.remove_prefix(1);
