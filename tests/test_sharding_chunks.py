@@ -83,3 +83,31 @@ def test_orphans_are_counted_as_such(cluster):
     stats = cluster.client.db.command("collStats", "c")
     assert stats["shards"]["shard0"]["numOrphanDocs"] == 50
     assert cluster.client.db.c.count_documents({}) == 100
+
+
+def test_the_config_servers_collections_have_their_indexes(cluster):
+    def indexes(name):
+        found = cluster.config.client.config[name].index_information()
+        return {key: bool(spec.get("unique")) for key, spec in found.items() if key != "_id_"}
+
+    def are_there():
+        return (indexes("chunks") == {"uuid_1_min_1": True, "uuid_1_shard_1_min_1": False,
+                                      "uuid_1_lastmod_1": True}
+                and indexes("tags") == {"ns_1_min_1": True, "ns_1_tag_1": False}
+                and indexes("shards") == {"host_1": True})
+    wait_until(are_there, 20, "indexes")
+    chunk = cluster.client.config.chunks.find_one()
+    plan = cluster.config.client.config.chunks.find(
+        {"uuid": chunk["uuid"], "lastmod": {"$gte": Timestamp(0, 0)}}, sort=[("lastmod", 1)]
+    ).explain()["queryPlanner"]["winningPlan"]
+    assert "SORT" not in str(plan) and "uuid_1_lastmod_1" in str(plan)
+    # A data directory of before there were any gets them, too.
+    for name in ("chunks", "tags"):
+        cluster.config.client.config[name].drop_indexes()
+    member = cluster.config.members[0]
+    member.stop()
+    member.start()
+    wait_until(are_there, 30, "indexes after a restart")
+    cluster.client.admin.command("split", "db.c", middle={"n": 70})
+    cluster.client.admin.command("moveChunk", "db.c", find={"n": 80}, to="shard1")
+    assert cluster.client.db.c.count_documents({}) == 100

@@ -41,4 +41,10 @@ std::optional<Uuid> uuid_of(const Value& value) {
     return uuid;
 }
 
+Result<Uuid> uuid_in(const Value& value) {
+    const auto uuid = uuid_of(value);
+    if (!uuid) return Error(ErrorCode::type_mismatch, "expected a UUID");
+    return *uuid;
+}
+
 }  // namespace tessera::bson

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/random.h"
+#include "base/result.h"
 #include "base/time.h"
 #include "bson/value.h"
 
@@ -27,5 +28,7 @@ Uuid make_uuid(Random& random);
 
 /// The UUID that a value holds; nothing where it holds none.
 std::optional<Uuid> uuid_of(const Value& value);
+/// As uuid_of(), where there must be one: fails with TypeMismatch.
+Result<Uuid> uuid_in(const Value& value);
 
 }  // namespace tessera::bson

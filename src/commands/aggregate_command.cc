@@ -4,7 +4,7 @@
 // a pipeline on a worker.
 #include "commands/aggregate_command.h"
 
-#include "commands/cursor_commands.h"
+#include "commands/aggregate_arguments.h"
 #include "commands/explain_command.h"
 #include "commands/member_pipeline.h"
 #include "commands/placement.h"
@@ -28,19 +28,8 @@ public:
             co_await hop;
         }
         services_->set_operation(operation.shared_from_this());
-        while (true) {
-            while (next_ < current_.size()) {
-                const bson::View document = current_[next_];
-                if (!batch.has_room(document.size())) co_return false;
-                batch.append(document);
-                ++next_;
-            }
-            if (current_.is_last) co_return true;
-            if (batch.is_full()) co_return false;
-            CO_TRY_OK(operation.check(member_.clock));
-            CO_TRY(current_, pipeline_.next());
-            next_ = 0;
-        }
+        const auto next = [this] { return pipeline_.next(); };
+        co_return batches_.fill(batch, operation, member_.clock, next);
     }
 
     OpTime last_write() const { return services_->last_write(); }
@@ -49,8 +38,7 @@ private:
     Member& member_;
     std::unique_ptr<MemberPipelineServices> services_;  // Before the pipeline, which refers to it.
     query::Pipeline pipeline_;
-    query::Batch current_;
-    std::size_t next_ = 0;
+    DocumentBatches batches_;
 };
 
 struct Aggregation {
@@ -61,13 +49,6 @@ struct Aggregation {
     FirstBatch first;
     bool is_explain = false;
 };
-
-std::vector<bson::Document> stages_of(const bson::Value& pipeline) {
-    std::vector<bson::Document> stages;
-    for (const bson::Element& each : pipeline.as_view())
-        if (each.value.is_object()) stages.emplace_back(each.value.as_view());
-    return stages;
-}
 
 Result<Aggregation> parse_aggregation(Member& member, const Request& request) {
     const bson::View body = request.body;
@@ -86,42 +67,16 @@ Result<Aggregation> parse_aggregation(Member& member, const Request& request) {
                                        "isMapReduceCommand",
                                        "exchange",
                                        "collectionUUID"}));
+    TRY(AggregateArguments arguments, parse_aggregate_arguments(request));
     Aggregation result;
-    const bson::Value target = body.front().value;
-    if (target.is_string()) {
-        TRY(result.ns, request.collection());
-    } else if (target.is_number() && target.to_int64() == 1) {
-        result.ns = {std::string(request.db), "$cmd.aggregate"};
-    } else {
-        return Error(ErrorCode::failed_to_parse,
-                     "Invalid command format: the 'aggregate' field must specify a collection "
-                     "name or 1");
-    }
-    const bson::Value pipeline = body["pipeline"];
-    if (!pipeline.is_array())
-        return Error(ErrorCode::type_mismatch, "'pipeline' option must be specified as an array");
-    for (const bson::Element& each : pipeline.as_view())
-        if (!each.value.is_object())
-            return Error(ErrorCode::type_mismatch,
-                         "Each element of the 'pipeline' array must be an object");
-    result.is_explain = body["explain"].is_truthy();
-    const bson::Value cursor = body["cursor"];
-    if (cursor.is_missing() && !result.is_explain)
-        return Error(ErrorCode::failed_to_parse,
-                     "The 'cursor' option is required, except for aggregate with the explain "
-                     "argument");
-    if (!cursor.is_missing() && !cursor.is_object())
-        return Error(ErrorCode::type_mismatch, "cursor field must be missing or an object");
-    if (cursor.is_object()) {
-        TRY(result.first.batch_size,
-            count_argument(cursor.as_view(), "batchSize", default_batch_size, "cursor"));
-    }
+    result.ns = std::move(arguments.ns);
+    result.first = arguments.first;
+    result.is_explain = arguments.is_explain;
     TRY(result.hint, parse_hint(body["hint"]));
-    TRY_OK(query::check_collation(body["collation"]));
     TRY(auto resolved, resolve_view(member, result.ns));
     result.source = resolved.ns;
     result.stages = std::move(resolved.stages);
-    for (bson::Document& stage : stages_of(pipeline))
+    for (bson::Document& stage : arguments.stages)
         result.stages.push_back(std::move(stage));
     return result;
 }

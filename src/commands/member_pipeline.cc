@@ -78,16 +78,15 @@ private:
 
 Namespace to_namespace(const query::PipelineNamespace& ns) { return {ns.db, ns.collection}; }
 
-// Fails with StaleConfig when the collection is sharded, or when this shard does not know.
-Status check_unsharded(Member& member, const Namespace& ns) {
+// Fails with StaleConfig when the collection is sharded, or when this shard does not know. On a
+// secondary the placement holds each snapshot that is read against the record in it.
+Result<Placement> check_unsharded(Member& member, const Namespace& ns) {
     bson::Builder builder;
     routing::ShardVersion::unsharded().append_to(builder, "shardVersion");
     const bson::Document versions = std::move(builder).finish();
     Request request;
     request.shard_version = versions["shardVersion"].as_view();
-    const auto placement = check_placement(member, request, ns, false);
-    if (!placement) return placement.error();
-    return {};
+    return check_placement(member, request, ns, false);
 }
 
 }  // namespace
@@ -141,7 +140,10 @@ Result<std::unique_ptr<query::DocumentCursor>> MemberPipelineServices::open(
     const std::vector<bson::Document>& stages,
     bson::View let) {
     TRY(ResolvedNamespace resolved, resolve_view(member_, to_namespace(ns)));
-    if (is_from_router_) TRY_OK(check_unsharded(member_, resolved.ns));
+    Placement placement;
+    if (is_from_router_) {
+        TRY(placement, check_unsharded(member_, resolved.ns));
+    }
     std::vector<bson::Document> all = resolved.stages;
     all.insert(all.end(), stages.begin(), stages.end());
     query::PipelineContext context;
@@ -164,7 +166,12 @@ Result<std::unique_ptr<query::DocumentCursor>> MemberPipelineServices::open(
         request.skip = leading.skip.value_or(0);
         request.limit = leading.limit.value_or(0);
         source = std::make_unique<CollectionDocuments>(
-            member_, operation_, resolved.ns, std::move(request), Placement(), read_at_);
+            member_,
+            operation_,
+            resolved.ns,
+            std::move(request),
+            std::move(placement),
+            read_at_);
     }
     pipeline.attach(std::move(source), this);
     return std::unique_ptr<query::DocumentCursor>(

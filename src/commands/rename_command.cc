@@ -12,6 +12,7 @@
 #include "commands/ddl_execution.h"
 #include "commands/placement.h"
 #include "commands/support.h"
+#include "routing/versions.h"
 
 namespace tessera::commands {
 namespace {
@@ -186,13 +187,19 @@ Status rename_across(Member& member, Invocation& invocation, const Renaming& ren
 Status rename_collection(Member& member, Invocation& invocation) {
     TRY(const Renaming renaming, parse(invocation.request));
     invocation.ns = renaming.from;
-    // A router sends the version of the source alone.
-    Request unversioned;
-    unversioned.is_internal = invocation.request.is_internal;
+    // A router sends the version of the source alone; it would not have come here had it known the
+    // target as sharded.
+    Request of_target;
+    of_target.is_internal = invocation.request.is_internal;
+    bson::Builder unsharded;
+    if (!invocation.request.shard_version.is_empty())
+        routing::ShardVersion::unsharded().append_to(unsharded, "v");
+    const bson::Document version = std::move(unsharded).finish();
+    if (version["v"].is_object()) of_target.shard_version = version["v"].as_view();
     TRY([[maybe_unused]] const Placement source,
         check_placement(member, invocation.request, renaming.from, true));
     TRY([[maybe_unused]] const Placement target,
-        check_placement(member, unversioned, renaming.to, true));
+        check_placement(member, of_target, renaming.to, true));
     if (member.catalog->find_view(renaming.from))
         return Error(ErrorCode::command_not_supported_on_view, "cannot rename view");
     if (renaming.from.is_replicated() != renaming.to.is_replicated())

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "async/block_on.h"
+#include "commands/aggregate_arguments.h"
 #include "commands/find_command.h"
 #include "commands/router_aggregation.h"
 #include "commands/router_commands.h"
@@ -56,31 +57,18 @@ public:
             co_await hop;
         }
         services_->call().set_operation(operation.shared_from_this());
-        while (true) {
-            while (next_ < current_.size()) {
-                const bson::View document = current_[next_];
-                if (!batch.has_room(document.size())) co_return false;
-                batch.append(document);
-                ++next_;
-            }
-            if (current_.is_last) co_return true;
-            if (batch.is_full()) co_return false;
-            CO_TRY_OK(operation.check(router_.clock));
-            CO_TRY(current_, documents_->next());
-            next_ = 0;
-        }
+        const auto next = [this] { return documents_->next(); };
+        co_return batches_.fill(batch, operation, router_.clock, next);
     }
 
 private:
     Router& router_;
     std::unique_ptr<RouterPipelineServices> services_;  // Before the pipeline, which refers to it.
     std::unique_ptr<query::DocumentCursor> documents_;
-    query::Batch current_;
-    std::size_t next_ = 0;
+    DocumentBatches batches_;
 };
 
 Result<RouterAggregation> parse_aggregation(const Request& request) {
-    const bson::View body = request.body;
     TRY_OK(request.check_known_fields("aggregate",
                                       {"pipeline",
                                        "explain",
@@ -92,41 +80,15 @@ Result<RouterAggregation> parse_aggregation(const Request& request) {
                                        "collation",
                                        "collectionUUID",
                                        "isMapReduceCommand"}));
+    TRY(AggregateArguments arguments, parse_aggregate_arguments(request));
     RouterAggregation result;
-    const bson::Value target = body.front().value;
-    if (target.is_string()) {
-        TRY(result.ns, request.collection());
-        result.source = result.ns;
-    } else if (target.is_number() && target.to_int64() == 1) {
-        result.ns = {std::string(request.db), "$cmd.aggregate"};
-        result.source = {std::string(request.db), ""};
-    } else {
-        return Error(ErrorCode::failed_to_parse,
-                     "Invalid command format: the 'aggregate' field must specify a collection "
-                     "name or 1");
-    }
-    const bson::Value pipeline = body["pipeline"];
-    if (!pipeline.is_array())
-        return Error(ErrorCode::type_mismatch, "'pipeline' option must be specified as an array");
-    for (const bson::Element& each : pipeline.as_view()) {
-        if (!each.value.is_object())
-            return Error(ErrorCode::type_mismatch,
-                         "Each element of the 'pipeline' array must be an object");
-        result.stages.emplace_back(each.value.as_view());
-    }
+    result.ns = std::move(arguments.ns);
+    result.source = arguments.is_of_database ? Namespace{result.ns.db, ""} : result.ns;
+    result.stages = std::move(arguments.stages);
+    result.first = arguments.first;
     if (!result.stages.empty() && result.stages.front().view().has("$changeStream"))
         return Error(ErrorCode::command_not_supported,
                      "$changeStream is not supported; docs/compatibility.md lists what is");
-    const bson::Value cursor = body["cursor"];
-    if (cursor.is_missing())
-        return Error(ErrorCode::failed_to_parse,
-                     "The 'cursor' option is required, except for aggregate with the explain "
-                     "argument");
-    if (!cursor.is_object())
-        return Error(ErrorCode::type_mismatch, "cursor field must be missing or an object");
-    TRY(result.first.batch_size,
-        count_argument(cursor.as_view(), "batchSize", default_batch_size, "cursor"));
-    TRY_OK(query::check_collation(body["collation"]));
     return result;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // DDL on a router. An unsharded collection's shard carries it out; indexes and options of a sharded
-// one go to every shard that has a part of it; dropping what is sharded, or a whole database, is an
-// operation of the config servers.
+// one go to every shard that has a part of it; dropping or renaming what is sharded, or dropping a
+// whole database, is an operation of the config servers.
 #include "commands/router_calls.h"
 #include "commands/router_commands.h"
 #include "routing/retry.h"
@@ -79,6 +79,33 @@ async::Task<Status> drop_sharded(Router& router, Invocation& invocation, const N
     co_return Status();
 }
 
+struct ShardedRename {
+    Namespace from;
+    Namespace to;
+    routing::RoutingInfo source;
+    routing::RoutingInfo target;
+};
+
+// An operation of the config servers, too.
+async::Task<Status> rename_sharded(Router& router, Invocation& invocation, ShardedRename rename) {
+    for (const Namespace& ns : {rename.from, rename.to})
+        if (ns.is_system())
+            co_return Error(ErrorCode::illegal_operation,
+                            "renaming system collection " + ns.to_string() + " is not allowed");
+    const bool drops = invocation.request.body["dropTarget"].is_truthy();
+    if (rename.target.is_sharded() && !drops)
+        co_return Error(ErrorCode::namespace_exists, "target namespace exists");
+    bson::Builder command;
+    command.append("_configsvrRenameCollection", rename.from.to_string());
+    command.append("to", rename.to.to_string()).append("dropTarget", drops);
+    if (rename.source.is_sharded())
+        command.append("uuid", rename.source.chunks->collection().uuid);
+    bson::Document body = std::move(command).finish();
+    const auto renamed = co_await call_config(router, invocation, std::move(body));
+    if (!renamed) co_return renamed.error();
+    co_return Status();
+}
+
 // A unique index is kept by each shard alone: its key must begin with the shard key.
 Status check_unique_indexes(const Request& request, const routing::RoutingInfo& info) {
     if (!info.is_sharded()) return {};
@@ -151,21 +178,24 @@ async::Task<Status> rename_collection_on_router(Router& router, Invocation& invo
         co_return Error(ErrorCode::command_not_supported,
                         "renaming a collection to another database is not supported; copy it with "
                         "$out and drop it");
+    if (from == to)
+        co_return Error(ErrorCode::illegal_operation, "Can't rename a collection to itself");
     const Instant deadline = routing_deadline(router, *invocation.operation);
+    // By an old map two names would be taken for unsharded that are not.
+    router.routing.forget(from.to_string());
+    router.routing.forget(to.to_string());
     auto info = co_await router.routing.get(from.to_string(), deadline);
     if (!info && info.error().code() == ErrorCode::namespace_not_found)
         co_return Error(ErrorCode::namespace_not_found,
                         "Source collection " + from.to_string() + " does not exist");
     if (!info) co_return call_error(router, *invocation.operation, info.error());
     CO_TRY(const auto other, co_await router.routing.get(to.to_string(), deadline));
-    if (info->is_sharded())
-        co_return Error(ErrorCode::command_not_supported,
-                        "renaming a sharded collection is not supported; copy it with $merge and "
-                        "drop it");
-    if (other.is_sharded() && !request.body["dropTarget"].is_truthy())
-        co_return Error(ErrorCode::namespace_exists, "target namespace exists");
-    if (other.is_sharded()) CO_TRY_OK(co_await drop_sharded(router, invocation, to));
-    auto status = co_await send_to_primary(router, invocation, from);
+    const bool is_sharded = info->is_sharded() || other.is_sharded();
+    ShardedRename rename{from, to, std::move(*info), other};
+    auto renaming = is_sharded ? rename_sharded(router, invocation, std::move(rename))
+                               : send_to_primary(router, invocation, from);
+    auto status = co_await std::move(renaming);
+    router.routing.forget(from.to_string());
     router.routing.forget(to.to_string());
     co_return status;
 }

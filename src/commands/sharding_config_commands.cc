@@ -7,17 +7,10 @@
 namespace tessera::commands {
 namespace {
 
-Result<std::string> name_of(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (!value.is_string())
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a name");
-    return std::string(value.as_string());
-}
-
 // A router's first write to a database that does not exist: {_configsvrCreateDatabase: "db"}.
 async::Task<Status> create_database_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
-    CO_TRY(std::string db, name_of(invocation.request));
+    CO_TRY(std::string db, name_argument(invocation.request));
     const bson::Value primary = invocation.request.body["primaryShard"];
     std::string wanted = primary.is_string() ? std::string(primary.as_string()) : std::string();
     CO_TRY(const auto entry, co_await create_database(*sharding, std::move(db), std::move(wanted)));
@@ -27,21 +20,21 @@ async::Task<Status> create_database_command(Member& member, Invocation& invocati
 
 async::Task<Status> drop_collection_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
-    CO_TRY(std::string ns, name_of(invocation.request));
+    CO_TRY(std::string ns, name_argument(invocation.request));
     co_return co_await drop_sharded_collection(
         *sharding, std::move(ns), invocation.operation->deadline);
 }
 
 async::Task<Status> drop_database_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
-    CO_TRY(std::string db, name_of(invocation.request));
+    CO_TRY(std::string db, name_argument(invocation.request));
     co_return co_await drop_database_everywhere(
         *sharding, std::move(db), invocation.operation->deadline);
 }
 
 Result<sharding::MoveCommit> parse_move(const Request& request) {
     sharding::MoveCommit move;
-    TRY(move.ns, name_of(request));
+    TRY(move.ns, name_argument(request));
     const bson::View body = request.body;
     if (!body["min"].is_object() || !body["max"].is_object() || !body["from"].is_string() ||
         !body["to"].is_string() || body["epoch"].type() != bson::Type::object_id ||
@@ -73,7 +66,7 @@ async::Task<Status> resolve_migration(Member& member, Invocation& invocation) {
 // {_configsvrLogChange: what, ns, details}: for shards and routers.
 async::Task<Status> log_change_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
-    CO_TRY(std::string what, name_of(invocation.request));
+    CO_TRY(std::string what, name_argument(invocation.request));
     const bson::Value ns = invocation.request.body["ns"];
     const bson::Value details = invocation.request.body["details"];
     std::string name = ns.is_string() ? std::string(ns.as_string()) : std::string();
@@ -84,12 +77,39 @@ async::Task<Status> log_change_command(Member& member, Invocation& invocation) {
     co_return Status();
 }
 
+// {_configsvrRenameCollection: "db.from", to: "db.to", dropTarget, uuid}
+async::Task<Status> rename_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    const bson::View body = invocation.request.body;
+    RenameArguments arguments;
+    CO_TRY(arguments.from, name_argument(invocation.request));
+    CO_TRY(const auto to, string_argument(body, "to", "", invocation.request.name));
+    arguments.to = to;
+    CO_TRY(arguments.drop_target, bool_argument(body, "dropTarget", false, "renameCollection"));
+    if (body.has("uuid")) {
+        CO_TRY(arguments.uuid, bson::uuid_in(body["uuid"]));
+    }
+    co_return co_await rename_everywhere(
+        *sharding, std::move(arguments), invocation.operation->deadline);
+}
+
+// {_configsvrResolveRename: "db.from", id}
+async::Task<Status> resolve_rename_command(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
+    sharding::CollectionRename rename;
+    CO_TRY(rename.from, name_argument(invocation.request));
+    CO_TRY(rename.id, bson::uuid_in(invocation.request.body["id"]));
+    CO_TRY(const auto outcome, co_await resolve_rename(*sharding, std::move(rename)));
+    outcome.append_to(invocation.reply);
+    co_return Status();
+}
+
 constexpr unsigned internal_write =
     flags::admin_only | flags::writes | flags::internal | flags::hidden;
 
 }  // namespace
 
-const std::array<Command, 6> sharding_config_commands = {{
+const std::array<Command, 8> sharding_config_commands = {{
     {"_configsvrCreateDatabase",
      internal_write,
      create_database_command,
@@ -120,6 +140,18 @@ const std::array<Command, 6> sharding_config_commands = {{
      nullptr,
      Counted::command,
      "Says whether a migration has been committed; if not, it never will be."},
+    {"_configsvrRenameCollection",
+     internal_write,
+     rename_command,
+     nullptr,
+     Counted::command,
+     "Renames a collection on every shard."},
+    {"_configsvrResolveRename",
+     internal_write,
+     resolve_rename_command,
+     nullptr,
+     Counted::command,
+     "Says whether a rename has been committed; if not, it never will be."},
     {"_configsvrLogChange",
      internal_write,
      log_change_command,

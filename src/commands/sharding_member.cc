@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "commands/sharding_member.h"
 
+#include <array>
+
 #include "base/log.h"
 #include "commands/placement_gate.h"
+#include "commands/sharding_commands.h"
 #include "sharding/limits.h"
 
 namespace tessera::commands {
@@ -33,6 +36,10 @@ MemberSharding::MemberSharding(Member& its_member, Random& random)
       destination(environment),
       move_source(environment),
       move_destination(environment),
+      renames(environment,
+              source,
+              destination,
+              [this](async::Task<void> task) { background_.spawn(std::move(task)); }),
       balancer(its_member.clock, registry, catalog),
       background_(its_member.control) {}
 
@@ -97,29 +104,83 @@ void MemberSharding::on_rollback() {
     state.forget_all();
 }
 
+namespace {
+
+bson::Document index_on(bson::Document key, std::string name, bool is_unique) {
+    bson::Builder spec;
+    spec.append("v", 2).append("key", key).append("name", name);
+    if (is_unique) spec.append("unique", true);
+    return std::move(spec).finish();
+}
+
+// The indexes MongoDB's config servers have; also on a data directory of before they were made.
+Status ensure_config_indexes(Member& member) {
+    struct OfCollection {
+        const char* name;
+        std::vector<bson::Document> specs;
+    };
+    const std::array<OfCollection, 3> all = {{
+        {"shards", {index_on(bson::make("host", 1), "host_1", true)}},
+        {"chunks",
+         {index_on(bson::make("uuid", 1, "min", 1), "uuid_1_min_1", true),
+          index_on(bson::make("uuid", 1, "shard", 1, "min", 1), "uuid_1_shard_1_min_1", false),
+          index_on(bson::make("uuid", 1, "lastmod", 1), "uuid_1_lastmod_1", true)}},
+        {"tags",
+         {index_on(bson::make("ns", 1, "min", 1), "ns_1_min_1", true),
+          index_on(bson::make("ns", 1, "tag", 1), "ns_1_tag_1", false)}},
+    }};
+    for (const OfCollection& each : all) {
+        bson::Builder description;
+        {
+            auto indexes = description.array("indexes");
+            for (const bson::Document& spec : each.specs)
+                indexes.append(spec);
+        }
+        const bson::Document like = std::move(description).finish();
+        TRY([[maybe_unused]] const OpTime at,
+            ensure_collection_like(member, sharding::config_ns(each.name), like));
+    }
+    return {};
+}
+
+}  // namespace
+
 // What a new primary does before it serves requests with versions.
 async::Task<void> MemberSharding::take_over() {
     if (member.process.is_config_server) {
         registry.set_config_servers(own_set());
-        const auto status = co_await catalog.initialize();
+        auto status = co_await catalog.initialize();
+        if (status) {
+            async::resume_on hop(member.workers);
+            co_await hop;
+            status = ensure_config_indexes(member);
+            async::resume_on back(member.control);
+            co_await back;
+        }
         if (!status)
             log::warning(log::Component::sharding,
                          9000410,
                          "The cluster's catalogue could not be initialized",
                          {{"error", status.error()}});
+        co_await resume_renames(*this);
     } else {
         load_identity();
         state.forget_all();
         auto ranges = source.inherited();
         auto databases = move_source.inherited();
+        auto begun = renames.inherited();
         state.set_recovering(false);
         for (const Error* error : {ranges ? nullptr : &ranges.error(),
-                                   databases ? nullptr : &databases.error()})
+                                   databases ? nullptr : &databases.error(),
+                                   begun ? nullptr : &begun.error()})
             if (error != nullptr)
                 log::error(log::Component::sharding,
                            9000411,
                            "Inherited migrations cannot be read",
                            {{"error", *error}});
+        if (begun)
+            for (sharding::CollectionRename& each : *begun)
+                background_.spawn(renames.watch(std::move(each), Duration()));
         if (ranges) background_.spawn(source.resolve_inherited(std::move(*ranges)));
         if (databases) co_await move_source.resolve_inherited(std::move(*databases));
     }

@@ -42,6 +42,7 @@ struct MemberSharding : replication::RoleObserver {
     sharding::MigrationDestination destination;
     sharding::DatabaseMoveSource move_source;
     sharding::DatabaseMoveDestination move_destination;
+    sharding::RenameParticipant renames;
     sharding::Balancer balancer;
     /// A turn to change which collections a database has and where (config primary); held over
     /// co_await. As many as there are databases.

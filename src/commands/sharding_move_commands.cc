@@ -11,48 +11,34 @@
 namespace tessera::commands {
 namespace {
 
-Result<std::string> name_of(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (!value.is_string())
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a name");
-    return std::string(value.as_string());
-}
-
-Result<bson::Uuid> move_id(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (value.type() != bson::Type::binary || value.as_binary().bytes.size() != 16)
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a move's UUID");
-    bson::Uuid uuid;
-    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), 16);
-    return uuid;
-}
-
 Result<sharding::DatabaseMove> move_document(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (!value.is_object())
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a document");
-    return sharding::DatabaseMove::parse(value.as_view());
+    TRY(const bson::View document, document_argument(request));
+    return sharding::DatabaseMove::parse(document);
+}
+
+Status check_not_renaming(MemberSharding& sharding, const std::string& db) {
+    if (!sharding.renames.is_renaming(db)) return {};
+    return Error(ErrorCode::conflicting_operation_in_progress,
+                 "a rename in database " + db + " has not ended");
 }
 
 // {_shardsvrMovePrimary: "db", toShard: "shard"}
 async::Task<Status> move_primary_here(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(std::string db, name_of(invocation.request));
+    CO_TRY(std::string db, name_argument(invocation.request));
     const bson::Value to = invocation.request.body["toShard"];
     if (!to.is_string())
         co_return Error(ErrorCode::no_such_key, "_shardsvrMovePrimary lacks toShard");
+    CO_TRY_OK(check_not_renaming(*sharding, db));
     std::string shard(to.as_string());
     co_return co_await sharding->move_source.move(
         std::move(db), std::move(shard), member.make_uuid(), invocation.operation->deadline);
 }
 
-Result<OpTime> make_like(void* context, const Namespace& ns, bson::View like) {
-    return ensure_collection_like(*static_cast<Member*>(context), ns, like);
-}
-
 async::Task<Status> receive_start(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(auto move, move_document(invocation.request));
+    CO_TRY_OK(check_not_renaming(*sharding, move.db));
     CO_TRY_OK(co_await sharding->move_destination.start(move, invocation.operation->deadline));
     sharding->spawn(sharding->move_destination.pull(std::move(move), make_like, &member));
     co_return Status();
@@ -60,7 +46,7 @@ async::Task<Status> receive_start(Member& member, Invocation& invocation) {
 
 async::Task<Status> receive_status(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const bson::Uuid id, move_id(invocation.request));
+    CO_TRY(const bson::Uuid id, uuid_argument(invocation.request));
     invocation.reply.append_all(sharding->move_destination.status(id));
     co_return Status();
 }
@@ -75,7 +61,7 @@ async::Task<Status> receive_release(Member& member, Invocation& invocation) {
 
 Status session_changes(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const bson::Uuid id, move_id(invocation.request));
+    TRY(const bson::Uuid id, uuid_argument(invocation.request));
     TRY(const bson::Document batch, sharding->move_source.next_session_changes(id));
     invocation.reply.append_all(batch);
     return {};
@@ -85,7 +71,7 @@ Status session_changes(Member& member, Invocation& invocation) {
 // at the position the answer names.
 async::Task<Status> flush_placement(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(std::string ns, name_of(invocation.request));
+    CO_TRY(std::string ns, name_argument(invocation.request));
     const Instant deadline = std::min(invocation.operation->deadline,
                                       member.clock.now() + sharding::limits::config_read);
     CO_TRY_OK(co_await sharding->records.flush(std::move(ns), deadline));
@@ -95,7 +81,7 @@ async::Task<Status> flush_placement(Member& member, Invocation& invocation) {
 
 Result<sharding::DatabaseCommit> parse_commit(const Request& request) {
     sharding::DatabaseCommit move;
-    TRY(move.db, name_of(request));
+    TRY(move.db, name_argument(request));
     if (!request.body["from"].is_string() || !request.body["to"].is_string())
         return Error(ErrorCode::no_such_key, std::string(request.name) + " lacks its fields");
     move.from = request.body["from"].as_string();

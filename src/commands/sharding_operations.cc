@@ -14,26 +14,23 @@
 #include "sharding/limits.h"
 
 namespace tessera::commands {
+
+async::Task<Result<bson::Document>> ask_shard(MemberSharding& sharding,
+                                              sharding::ShardName shard,
+                                              bson::Document command,
+                                              Instant deadline) {
+    sharding::CallOptions options;
+    options.deadline =
+        std::min(deadline, sharding.member.clock.now() + sharding::limits::ddl_step);
+    options.is_retryable = true;  // All of these may run twice.
+    co_return co_await sharding.registry.call_ok(
+        std::move(shard), std::move(command), std::move(options));
+}
+
 namespace {
 
 using sharding::CallOptions;
 using sharding::ShardName;
-
-CallOptions options_until(Node& node, Instant deadline) {
-    CallOptions options;
-    options.deadline = std::min(deadline, node.clock.now() + sharding::limits::ddl_step);
-    options.is_retryable = true;  // All of these may run twice.
-    return options;
-}
-
-async::Task<Result<bson::Document>> ask(MemberSharding& sharding,
-                                        ShardName shard,
-                                        bson::Document command,
-                                        Instant deadline) {
-    CallOptions options = options_until(sharding.member, deadline);
-    co_return co_await sharding.registry.call_ok(
-        std::move(shard), std::move(command), std::move(options));
-}
 
 bson::Document majority() {
     return bson::make("w", "majority");
@@ -45,7 +42,7 @@ async::Task<void> end_change(MemberSharding& sharding,
     for (const ShardName& shard : shards) {
         bson::Document command = bson::make("_shardsvrEndChange", ns, "$db", "admin");
         const Instant deadline = sharding.member.clock.now() + sharding::limits::ddl_step;
-        const auto reply = co_await ask(sharding, shard, std::move(command), deadline);
+        const auto reply = co_await ask_shard(sharding, shard, std::move(command), deadline);
         if (!reply)
             log::warning(log::Component::sharding,
                          9000420,
@@ -68,7 +65,7 @@ async::Task<Status> begin_change(MemberSharding& sharding,
         if (shard == db.primary) db.version.append_to(body, "databaseVersion");
         body.append("$db", "admin");
         bson::Document command = std::move(body).finish();
-        auto reply = co_await ask(sharding, shard, std::move(command), deadline);
+        auto reply = co_await ask_shard(sharding, shard, std::move(command), deadline);
         if (reply) {
             begun.push_back(shard);
             continue;
@@ -123,7 +120,7 @@ async::Task<Result<std::vector<std::string>>> databases_of(MemberSharding& shard
                                                            Instant deadline) {
     bson::Document command = bson::make("listDatabases", 1, "nameOnly", true, "$db", "admin");
     CO_TRY(const bson::Document reply,
-           co_await ask(sharding, std::move(shard), std::move(command), deadline));
+           co_await ask_shard(sharding, std::move(shard), std::move(command), deadline));
     std::vector<std::string> names;
     if (const bson::Value list = reply["databases"]; list.is_array()) {
         for (const bson::Element& each : list.as_view()) {
@@ -176,7 +173,7 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
     bson::Document command = bson::make(
         "_shardsvrSetIdentity", identity.to_document(), "writeConcern", majority(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto set,
-           co_await ask(sharding, name, std::move(command), deadline));
+           co_await ask_shard(sharding, name, std::move(command), deadline));
     CO_TRY_OK(co_await catalog.add_shard(name, address));
     for (const std::string& db : brought) {
         CO_TRY([[maybe_unused]] const auto entry, co_await catalog.create_database(db, name));
@@ -281,15 +278,14 @@ async::Task<Status> shard_blocked_collection(MemberSharding& sharding,
     auto& catalog = sharding.catalog;
     bson::Document describe = bson::make("_shardsvrDescribe", arguments.ns, "$db", "admin");
     CO_TRY(const bson::Document found,
-           co_await ask(sharding, primary, std::move(describe), deadline));
+           co_await ask_shard(sharding, primary, std::move(describe), deadline));
     if (found["isView"].is_truthy())
         co_return Error(ErrorCode::command_not_supported_on_view, "Views cannot be sharded.");
     CO_TRY(const bson::Document indexes, indexes_for(key, arguments, found));
     routing::CollectionEntry entry;
     entry.ns = arguments.ns;
     entry.uuid = catalog.new_uuid();
-    if (const bson::Value uuid = found["uuid"]; uuid.type() == bson::Type::binary)
-        std::memcpy(entry.uuid.bytes.data(), uuid.as_binary().bytes.data(), 16);
+    if (const auto uuid = bson::uuid_in(found["uuid"])) entry.uuid = *uuid;
     entry.generation = catalog.new_generation();
     entry.last_modified = catalog.store().wall_time();
     entry.key = key;
@@ -332,7 +328,7 @@ async::Task<Status> shard_blocked_collection(MemberSharding& sharding,
                                             "$db",
                                             "admin");
         CO_TRY([[maybe_unused]] const auto made,
-               co_await ask(sharding, shard, std::move(command), deadline));
+               co_await ask_shard(sharding, shard, std::move(command), deadline));
     }
     const std::size_t count = chunks.size();
     CO_TRY_OK(co_await catalog.create_collection(entry, std::move(chunks)));
@@ -404,7 +400,7 @@ async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
         for (const ShardName& shard : shards) {
             bson::Document command =
                 bson::make("drop", name.collection, "writeConcern", majority(), "$db", name.db);
-            const auto reply = co_await ask(sharding, shard, std::move(command), deadline);
+            const auto reply = co_await ask_shard(sharding, shard, std::move(command), deadline);
             if (!reply && reply.error().code() != ErrorCode::namespace_not_found)
                 status = reply.error();
         }
@@ -440,13 +436,13 @@ async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
         bson::Document command =
             bson::make("dropDatabase", 1, "writeConcern", majority(), "$db", db);
         CO_TRY([[maybe_unused]] const auto reply,
-               co_await ask(sharding, each.name, std::move(command), deadline));
+               co_await ask_shard(sharding, each.name, std::move(command), deadline));
     }
     CO_TRY_OK(co_await sharding.catalog.drop_database(db));
     for (const sharding::ShardEntry& each : shards) {
         bson::Document command = bson::make("_shardsvrForget", db, "$db", "admin");
         [[maybe_unused]] const auto reply =
-            co_await ask(sharding, each.name, std::move(command), deadline);
+            co_await ask_shard(sharding, each.name, std::move(command), deadline);
     }
     co_await sharding.catalog.log_change("changelog", "dropDatabase", db, bson::Document());
     co_return Status();

@@ -8,26 +8,17 @@
 #include "commands/ddl_execution.h"
 #include "commands/sharding_commands.h"
 #include "commands/support.h"
-#include "query/plan/executor.h"
 #include "sharding/limits.h"
+#include "sharding/range_scan.h"
 
 namespace tessera::commands {
 namespace {
 
-Result<std::string> name_of(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (!value.is_string())
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a name");
-    return std::string(value.as_string());
-}
-
 // {_shardsvrSetIdentity: {_id: "shardIdentity", ...}}: this set becomes a shard of that cluster.
 async::Task<Status> set_identity(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    const bson::Value given = invocation.request.body.front().value;
-    if (!given.is_object())
-        co_return Error(ErrorCode::type_mismatch, "_shardsvrSetIdentity takes a document");
-    CO_TRY(auto identity, sharding::ShardIdentity::parse(given.as_view()));
+    CO_TRY(const bson::View given, document_argument(invocation.request));
+    CO_TRY(auto identity, sharding::ShardIdentity::parse(given));
     sharding->load_identity();
     CO_TRY_OK(sharding->state.set_identity(identity));
     sharding->registry.set_config_servers(identity.config_servers);
@@ -42,61 +33,71 @@ Status check_not_moving(MemberSharding& sharding, const std::string& ns) {
                  "movePrimary of the database of " + ns + " is in progress");
 }
 
-// Whether this is still the primary shard that the config servers meant. A config primary that has
-// just been elected may show what its predecessor told to all a little later.
-async::Task<Status> check_primary_shard(MemberSharding& sharding,
-                                        const Request& request,
-                                        std::string ns,
-                                        Instant deadline) {
-    CO_TRY(const auto expected,
-           routing::DatabaseVersion::parse(request.database_version.as_object_value()));
-    async::Clock& clock = sharding.member.clock;
-    for (;;) {
-        CO_TRY_OK(co_await sharding.state.refresh(ns, deadline));
-        const auto entry = sharding.state.known_database(Namespace::split(ns).db);
-        if (entry && entry->version == expected) co_return Status();
-        const bool may_be_old = !entry || entry->version.is_older_than(expected);
-        if (!may_be_old || clock.now() >= deadline) {
-            routing::StaleDatabaseInfo info;
-            info.db = Namespace::split(ns).db;
-            info.received = expected;
-            if (entry) info.wanted = entry->version;
-            co_return info.to_error("version mismatch for database " + info.db);
-        }
-        async::sleep_until wait(clock, clock.now() + sharding::limits::discovery_pause_min);
-        co_await wait;
-    }
+// The database version the config servers know, sent to whom they take for its primary shard.
+Result<std::optional<routing::DatabaseVersion>> expected_version(const Request& request) {
+    if (request.database_version.is_empty()) return std::optional<routing::DatabaseVersion>();
+    TRY(const auto version,
+        routing::DatabaseVersion::parse(request.database_version.as_object_value()));
+    return std::optional(version);
 }
 
 // Blocks a collection until _shardsvrEndChange, or until the lease is over.
 async::Task<Status> begin_change(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const std::string ns, name_of(invocation.request));
+    CO_TRY(const std::string ns, name_argument(invocation.request));
     CO_TRY_OK(check_not_moving(*sharding, ns));
+    CO_TRY(const auto expected, expected_version(invocation.request));
     const Instant now = member.clock.now();
     const Instant half = now + sharding::limits::change_lease / 2;
     CO_TRY_OK(sharding->state.begin_change(ns,
                                            sharding::ShardingState::Section::reads_too,
                                            now + sharding::limits::change_lease));
     auto status = co_await sharding->state.drain_writes(ns, half);
-    if (status && !invocation.request.database_version.is_empty())
-        status = co_await check_primary_shard(*sharding, invocation.request, ns, half);
+    if (status && expected)
+        status = co_await sharding->state.await_primary_shard(ns, *expected, half);
     if (!status) sharding->state.end_change(ns);
     co_return status;
 }
 
 async::Task<Status> end_change(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const std::string ns, name_of(invocation.request));
+    CO_TRY(const std::string ns, name_argument(invocation.request));
     sharding->state.forget(ns);
     sharding->state.end_change(ns);
     co_return Status();
 }
 
+Result<sharding::CollectionRename> rename_in(const Request& request) {
+    sharding::CollectionRename rename;
+    TRY(rename.from, name_argument(request));
+    TRY(const auto to, string_argument(request.body, "to", "", request.name));
+    rename.to = to;
+    TRY(rename.id, bson::uuid_in(request.body["id"]));
+    return rename;
+}
+
+// {_shardsvrBeginRename: "db.from", to: "db.to", id}: blocks both until the rename has ended.
+async::Task<Status> begin_rename(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
+    CO_TRY(auto rename, rename_in(invocation.request));
+    CO_TRY_OK(check_not_moving(*sharding, rename.from));
+    CO_TRY(auto expected, expected_version(invocation.request));
+    const Instant until = member.clock.now() + sharding::limits::change_lease / 2;
+    co_return co_await sharding->renames.begin(std::move(rename), std::move(expected), until);
+}
+
+// {_shardsvrEndRename: "db.from", to: "db.to", id, isCommitted, uuid, primary}
+async::Task<Status> end_rename(Member& member, Invocation& invocation) {
+    CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
+    CO_TRY(auto rename, rename_in(invocation.request));
+    CO_TRY(auto outcome, sharding::RenameOutcome::parse(invocation.request.body));
+    co_return co_await sharding->renames.end(std::move(rename), std::move(outcome));
+}
+
 // {_shardsvrForget: "db" or "db.coll"}
 async::Task<Status> forget(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const std::string name, name_of(invocation.request));
+    CO_TRY(const std::string name, name_argument(invocation.request));
     if (name.find('.') == std::string::npos)
         sharding->state.forget_database(name);
     else
@@ -107,7 +108,7 @@ async::Task<Status> forget(Member& member, Invocation& invocation) {
 // {uuid, options, indexes, count} of a collection; {count: 0} where there is none.
 Status describe(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const std::string ns, name_of(invocation.request));
+    TRY(const std::string ns, name_argument(invocation.request));
     const Namespace name = Namespace::split(ns);
     bson::Builder& reply = invocation.reply;
     if (member.catalog->find_view(name)) reply.append("isView", true);
@@ -137,7 +138,7 @@ Status describe(Member& member, Invocation& invocation) {
 // {_shardsvrEnsureCollection: ns, description: {uuid, options, indexes}}: makes it so here.
 Status ensure_like(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const std::string text, name_of(invocation.request));
+    TRY(const std::string text, name_argument(invocation.request));
     TRY_OK(check_not_moving(*sharding, text));
     TRY(const bson::View description,
         required_object(invocation.request.body, "description", invocation.request.name));
@@ -150,60 +151,27 @@ Status ensure_like(Member& member, Invocation& invocation) {
 Status median_key(Member& member, Invocation& invocation) {
     TRY([[maybe_unused]] MemberSharding* const sharding,
         require_shard(member, invocation.request.name));
-    TRY(const std::string text, name_of(invocation.request));
+    TRY(const std::string text, name_argument(invocation.request));
     const bson::View body = invocation.request.body;
     TRY(const bson::View pattern, required_object(body, "key", invocation.request.name));
     TRY(const bson::View min, required_object(body, "min", invocation.request.name));
     TRY(const bson::View max, required_object(body, "max", invocation.request.name));
-    TRY(const auto key, routing::ShardKeyPattern::parse(pattern));
-    TRY(const routing::Key low, key.encode_bound(min));
-    TRY(const routing::Key high, key.encode_bound(max));
-    const Namespace ns = Namespace::split(text);
-    const catalog::CollectionLock lock = member.catalog->lock_shared(ns);
+    TRY(auto key, routing::ShardKeyPattern::parse(pattern));
+    TRY(const auto span,
+        sharding::KeySpan::make(std::move(key), {bson::Document(min), bson::Document(max)}));
+    const catalog::CollectionLock lock = member.catalog->lock_shared(Namespace::split(text));
     if (!lock) return {};
     TRY(const auto transaction, member.engine->begin());
-    query::Executor executor(lock->source(), query::ReadRequest());
-    TRY_OK(executor.start(*transaction));
-    std::vector<std::pair<routing::Key, bson::RecordId>> keys;
-    for (;;) {
-        TRY(const bool has_document, executor.next());
-        if (!has_document) break;
-        auto found = key.key_of(executor.document());
-        if (found && low <= *found && *found < high)
-            keys.emplace_back(std::move(*found), executor.record_id());
-    }
-    executor.save_state();
-    std::sort(keys.begin(), keys.end());
-    if (keys.empty()) return {};
-    // The first key from the middle on that is not the lowest: a split point lies inside.
-    auto at = keys.begin() + static_cast<std::ptrdiff_t>(keys.size() / 2);
-    while (at != keys.end() && (at->first == low || at->first == keys.front().first))
-        ++at;
-    if (at == keys.end()) return {};
-    TRY(const auto document, lock->find_record(*transaction, at->second));
-    if (!document) return {};
-    TRY(const bson::Document median, key.key_document_of(*document));
-    invocation.reply.append("median", median);
+    TRY(const auto median, sharding::middle_of_range(*lock, *transaction, span));
+    if (median) invocation.reply.append("median", *median);
     return {};
 }
 
 // ---- Migrations --------------------------------------------------------------------------------
 
-Result<bson::Uuid> migration_id(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (value.type() != bson::Type::binary || value.as_binary().bytes.size() != 16)
-        return Error(ErrorCode::type_mismatch,
-                     std::string(request.name) + " takes a migration's UUID");
-    bson::Uuid uuid;
-    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), 16);
-    return uuid;
-}
-
 Result<sharding::MigrationDocument> migration_document(const Request& request) {
-    const bson::Value value = request.body.front().value;
-    if (!value.is_object())
-        return Error(ErrorCode::type_mismatch, std::string(request.name) + " takes a document");
-    return sharding::MigrationDocument::parse(value.as_view());
+    TRY(const bson::View document, document_argument(request));
+    return sharding::MigrationDocument::parse(document);
 }
 
 async::Task<Status> move_range_command(Member& member, Invocation& invocation) {
@@ -213,10 +181,6 @@ async::Task<Status> move_range_command(Member& member, Invocation& invocation) {
                                       member.clock.now() + sharding::limits::migration_catch_up);
     co_return co_await sharding->source.move_range(
         std::move(request), member.make_uuid(), deadline);
-}
-
-Result<OpTime> make_like(void* context, const Namespace& ns, bson::View like) {
-    return ensure_collection_like(*static_cast<Member*>(context), ns, like);
 }
 
 async::Task<Status> receive_start(Member& member, Invocation& invocation) {
@@ -229,14 +193,14 @@ async::Task<Status> receive_start(Member& member, Invocation& invocation) {
 
 async::Task<Status> receive_status(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const bson::Uuid id, migration_id(invocation.request));
+    CO_TRY(const bson::Uuid id, uuid_argument(invocation.request));
     invocation.reply.append_all(sharding->destination.status(id));
     co_return Status();
 }
 
 async::Task<Status> receive_commit(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
-    CO_TRY(const bson::Uuid id, migration_id(invocation.request));
+    CO_TRY(const bson::Uuid id, uuid_argument(invocation.request));
     co_return co_await sharding->destination.commit(id, invocation.operation->deadline);
 }
 
@@ -249,7 +213,7 @@ async::Task<Status> receive_release(Member& member, Invocation& invocation) {
 
 Status clone_batch(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const bson::Uuid id, migration_id(invocation.request));
+    TRY(const bson::Uuid id, uuid_argument(invocation.request));
     TRY(const bson::Document batch, sharding->source.next_clone_batch(id));
     invocation.reply.append_all(batch);
     return {};
@@ -257,7 +221,7 @@ Status clone_batch(Member& member, Invocation& invocation) {
 
 Status transfer_changes(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const bson::Uuid id, migration_id(invocation.request));
+    TRY(const bson::Uuid id, uuid_argument(invocation.request));
     TRY(const bson::Document batch, sharding->source.next_changes(id));
     invocation.reply.append_all(batch);
     return {};
@@ -265,7 +229,7 @@ Status transfer_changes(Member& member, Invocation& invocation) {
 
 Status session_changes(Member& member, Invocation& invocation) {
     TRY(MemberSharding* const sharding, require_shard(member, invocation.request.name));
-    TRY(const bson::Uuid id, migration_id(invocation.request));
+    TRY(const bson::Uuid id, uuid_argument(invocation.request));
     TRY(const bson::Document batch, sharding->source.next_session_changes(id));
     invocation.reply.append_all(batch);
     return {};
@@ -276,7 +240,7 @@ constexpr unsigned internal_write =
 
 }  // namespace
 
-const std::array<Command, 15> sharding_shard_commands = {{
+const std::array<Command, 17> sharding_shard_commands = {{
     {"_shardsvrSetIdentity",
      internal_write,
      set_identity,
@@ -295,6 +259,18 @@ const std::array<Command, 15> sharding_shard_commands = {{
      nullptr,
      Counted::command,
      "Ends what _shardsvrBeginChange began."},
+    {"_shardsvrBeginRename",
+     internal_write,
+     begin_rename,
+     nullptr,
+     Counted::command,
+     "Blocks two names while a collection gets the one for the other."},
+    {"_shardsvrEndRename",
+     internal_write,
+     end_rename,
+     nullptr,
+     Counted::command,
+     "Ends what _shardsvrBeginRename began, one way or the other."},
     {"_shardsvrForget",
      internal_write,
      forget,
@@ -369,16 +345,17 @@ const std::array<Command, 15> sharding_shard_commands = {{
      "Gives what has changed in a range that is moved."},
 }};
 
+Result<OpTime> make_like(void* context, const Namespace& ns, bson::View like) {
+    return ensure_collection_like(*static_cast<Member*>(context), ns, like);
+}
+
 // Documents of a collection that is indexed under its exclusive lock, at most.
 constexpr std::int64_t indexed_under_lock_max = 10'000;
 
 Result<OpTime> ensure_collection_like(Member& member, const Namespace& ns, bson::View description) {
     OpTime last = member.replication->last_applied();
     std::optional<bson::Uuid> uuid;
-    if (const bson::Value given = description["uuid"]; given.type() == bson::Type::binary) {
-        uuid.emplace();
-        std::memcpy(uuid->bytes.data(), given.as_binary().bytes.data(), 16);
-    }
+    if (const auto given = bson::uuid_in(description["uuid"])) uuid = *given;
     for (;;) {
         TRY_OK(member.replication->check_writable(ns));
         const catalog::CollectionLock lock = member.catalog->lock_exclusive(ns);

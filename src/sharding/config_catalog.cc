@@ -19,18 +19,6 @@ bson::Document id_of(std::string_view id) {
     return bson::make("_id", id);
 }
 
-DocumentWrite put(std::string collection, bson::Document document) {
-    DocumentWrite write;
-    write.ns = config_ns(std::move(collection));
-    write.document = std::move(document);
-    return write;
-}
-DocumentWrite removal(std::string collection, bson::Document id) {
-    DocumentWrite write = put(std::move(collection), std::move(id));
-    write.kind = DocumentWrite::Kind::remove;
-    return write;
-}
-
 // The document with fields replaced or added.
 bson::Document with_fields(bson::View document, bson::View fields) {
     bson::Builder result;
@@ -195,12 +183,12 @@ async::Task<Status> ConfigCatalog::remove_shard(ShardName name) {
     const auto permit = co_await changes_.acquire();
     CO_TRY(const auto all, shards());
     std::vector<DocumentWrite> writes;
-    writes.push_back(removal("shards", id_of(name)));
+    writes.push_back(config_removal("shards", id_of(name)));
     // The others learn from a newer topologyTime that the list has changed.
     for (const ShardEntry& each : all) {
         if (each.name == name) continue;
         const bson::Document fields = bson::make("topologyTime", now());
-        writes.push_back(put("shards", with_fields(each.document, fields)));
+        writes.push_back(config_put("shards", with_fields(each.document, fields)));
         break;
     }
     co_return co_await store_.apply(std::move(writes));
@@ -280,7 +268,7 @@ async::Task<Status> ConfigCatalog::update_zone_key_range(std::string ns,
         CO_TRY(range.max, key.extend_bound(range.max));
         for (const routing::ZoneRange& each : after.ranges())
             if (each.range.min.view() == range.min.view())
-                writes.push_back(put("tags", routing::zone_document(ns, each)));
+                writes.push_back(config_put("tags", routing::zone_document(ns, each)));
     } else {
         CO_TRY(const routing::Zones after, before.without(key, range));
         for (const routing::ZoneRange& each : before.ranges()) {
@@ -290,7 +278,7 @@ async::Task<Status> ConfigCatalog::update_zone_key_range(std::string ns,
                 });
             if (stays) continue;
             const bson::Document document = routing::zone_document(ns, each);
-            writes.push_back(removal("tags", bson::make("_id", document["_id"])));
+            writes.push_back(config_removal("tags", bson::make("_id", document["_id"])));
         }
     }
     co_return co_await store_.apply(std::move(writes));
@@ -321,7 +309,7 @@ async::Task<Result<routing::DatabaseEntry>> ConfigCatalog::create_database(std::
 async::Task<Status> ConfigCatalog::drop_database(std::string db) {
     const auto permit = co_await changes_.acquire();
     std::vector<DocumentWrite> writes;
-    writes.push_back(removal("databases", id_of(db)));
+    writes.push_back(config_removal("databases", id_of(db)));
     co_return co_await store_.apply(std::move(writes));
 }
 
@@ -384,25 +372,32 @@ async::Task<Status> ConfigCatalog::create_collection(routing::CollectionEntry en
     const auto permit = co_await changes_.acquire();
     std::vector<DocumentWrite> writes;
     for (const routing::Chunk& each : chunks)
-        writes.push_back(put("chunks", each.to_document(entry.uuid)));
-    writes.push_back(put("collections", entry.to_document()));
+        writes.push_back(config_put("chunks", each.to_document(entry.uuid)));
+    writes.push_back(config_put("collections", entry.to_document()));
     co_return co_await store_.apply(std::move(writes));
+}
+
+// All that is known of a collection.
+Status ConfigCatalog::remove_collection(const std::string& ns,
+                                        std::vector<DocumentWrite>& writes) const {
+    TRY(const auto entry, collection(ns));
+    if (entry) {
+        writes.push_back(config_removal("collections", id_of(ns)));
+        const bson::Document of_collection = bson::make("uuid", entry->uuid);
+        TRY(const auto chunks, store_.find(config_ns("chunks"), of_collection));
+        for (const bson::Document& each : chunks)
+            writes.push_back(config_removal("chunks", bson::make("_id", each["_id"])));
+    }
+    TRY(const auto tags, store_.find(config_ns("tags"), bson::make("ns", ns)));
+    for (const bson::Document& each : tags)
+        writes.push_back(config_removal("tags", bson::make("_id", each["_id"])));
+    return {};
 }
 
 async::Task<Status> ConfigCatalog::drop_collection(std::string ns) {
     const auto permit = co_await changes_.acquire();
-    CO_TRY(const auto entry, collection(ns));
     std::vector<DocumentWrite> writes;
-    if (entry) {
-        writes.push_back(removal("collections", id_of(ns)));
-        const bson::Document of_collection = bson::make("uuid", entry->uuid);
-        CO_TRY(const auto chunks, store_.find(config_ns("chunks"), of_collection));
-        for (const bson::Document& each : chunks)
-            writes.push_back(removal("chunks", bson::make("_id", each["_id"])));
-    }
-    CO_TRY(const auto tags, store_.find(config_ns("tags"), bson::make("ns", ns)));
-    for (const bson::Document& each : tags)
-        writes.push_back(removal("tags", bson::make("_id", each["_id"])));
+    CO_TRY_OK(remove_collection(ns, writes));
     co_return co_await store_.apply(std::move(writes));
 }
 
@@ -422,9 +417,9 @@ async::Task<Status> ConfigCatalog::apply_changes(const routing::ChunkMap& map,
     CO_TRY([[maybe_unused]] const auto after, routing::applied(map, changes));
     std::vector<DocumentWrite> writes;
     for (const bson::ObjectId& each : changes.removed)
-        writes.push_back(removal("chunks", bson::make("_id", each)));
+        writes.push_back(config_removal("chunks", bson::make("_id", each)));
     for (const routing::Chunk& each : changes.put)
-        writes.push_back(put("chunks", each.to_document(map.collection().uuid)));
+        writes.push_back(config_put("chunks", each.to_document(map.collection().uuid)));
     co_return co_await store_.apply(std::move(writes));
 }
 

@@ -14,6 +14,7 @@
 #include "routing/balancer.h"
 #include "routing/chunk_changes.h"
 #include "routing/initial_chunks.h"
+#include "sharding/collection_rename.h"
 #include "sharding/document_store.h"
 #include "sharding/shard_registry.h"
 
@@ -95,6 +96,21 @@ public:
     /// noBalance, chunkSize ... of one collection: fields to set in its entry.
     async::Task<Status> set_collection_fields(std::string ns, bson::Document fields);
 
+    // ---- Renaming (config_catalog_rename.cc) -------------------------------------------------
+    Result<std::vector<CollectionRename>> renames() const;
+    Result<std::optional<CollectionRename>> rename_of(const std::string& from) const;
+    /// Writes down that it begins; ConflictingOperationInProgress (117) when one of the same
+    /// collection has not ended.
+    async::Task<Status> begin_rename(CollectionRename rename);
+    /// Gives the collection its new name, with its zones, in place of the one that has it, in one
+    /// unit with the document that says so. Needs rename.uuid. Fails with
+    /// ConflictingOperationInProgress (117) when the rename was given up.
+    async::Task<Status> commit_rename(CollectionRename rename);
+    /// Whether that has been committed; if not, it never will be.
+    async::Task<Result<CollectionRename>> resolve_rename(CollectionRename rename);
+    /// Every shard has done its part.
+    async::Task<Status> end_rename(CollectionRename rename);
+
     // ---- Chunks --------------------------------------------------------------------------------
     async::Task<Status> split(std::string ns,
                               routing::Range range,
@@ -122,6 +138,10 @@ public:
 
 private:
     async::Task<Status> confirm();
+    Status remove_collection(const std::string& ns, std::vector<DocumentWrite>& writes) const;
+    Status move_zones(const std::string& from,
+                      const std::string& to,
+                      std::vector<DocumentWrite>& writes) const;
     async::Task<Status> apply_changes(const routing::ChunkMap& map, routing::ChunkChanges changes);
     /// A cluster time nobody has seen yet.
     Timestamp now() { return store_.new_cluster_time(); }

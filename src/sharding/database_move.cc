@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "bson/builder.h"
+#include "sharding/handover.h"
 #include "sharding/limits.h"
 #include "sharding/placement_records.h"
 #include "sharding/session_history.h"
@@ -17,14 +18,6 @@ using Section = ShardingState::Section;
 
 const Namespace coordinators = config_ns("system.sharding_ddl_coordinators");
 constexpr std::string_view operation_type = "movePrimary";
-
-Result<bson::Uuid> uuid_in(const bson::Value& value) {
-    if (value.type() != bson::Type::binary || value.as_binary().bytes.size() != 16)
-        return Error(ErrorCode::type_mismatch, "expected a UUID");
-    bson::Uuid uuid;
-    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), 16);
-    return uuid;
-}
 
 bson::Document id_of(const std::string& db) {
     return bson::make("namespace", db, "operationType", operation_type);
@@ -38,11 +31,23 @@ bson::Document decision(const char* command, const DatabaseMove& move) {
     return std::move(body).finish();
 }
 
+Result<bool> has_copied(bson::View status) {
+    const bson::Value state = status["state"];
+    if (!state.is_string()) return Error(ErrorCode::internal_error, "a state was expected");
+    if (state.as_string() == "done") return true;
+    if (state.as_string() == "clone") return false;
+    const auto code = static_cast<ErrorCode>(status["failedWith"].to_int64());
+    const bson::Value text = status["reason"];
+    return Error(code == ErrorCode::ok ? ErrorCode::operation_failed : code,
+                 text.is_string() && !text.as_string().empty() ? std::string(text.as_string())
+                                                               : "the recipient gave up");
+}
+
 }  // namespace
 
 Result<DatabaseMove> DatabaseMove::parse(bson::View document) {
     DatabaseMove move;
-    TRY(move.id, uuid_in(document["id"]));
+    TRY(move.id, bson::uuid_in(document["id"]));
     if (!document["db"].is_string() || !document["from"].is_string() ||
         !document["to"].is_string() || !document["collections"].is_array())
         return Error(ErrorCode::no_such_key, "a movePrimary document lacks its fields");
@@ -57,7 +62,7 @@ Result<DatabaseMove> DatabaseMove::parse(bson::View document) {
         if (!fields["name"].is_string())
             return Error(ErrorCode::no_such_key, "a movePrimary document lacks its fields");
         collection.name = fields["name"].as_string();
-        TRY(collection.uuid, uuid_in(fields["uuid"]));
+        TRY(collection.uuid, bson::uuid_in(fields["uuid"]));
         collection.is_sharded = fields["isSharded"].is_truthy();
         move.collections.push_back(std::move(collection));
     }
@@ -155,9 +160,10 @@ async::Task<Result<std::shared_ptr<DatabaseMoveSource::Active>>> DatabaseMoveSou
 async::Task<Status> DatabaseMoveSource::list_collections(std::shared_ptr<Active> running,
                                                          Instant deadline) {
     DatabaseMove& move = running->move;
-    const bson::Document majority = bson::make("level", "majority");
-    bson::Document find =
-        bson::make("find", "collections", "readConcern", majority, "$db", "config");
+    // What has been sharded before the section began must be among it, whoever became primary there
+    // in between: a majority read may show less.
+    const bson::Document latest = bson::make("level", "linearizable");
+    bson::Document find = bson::make("find", "collections", "readConcern", latest, "$db", "config");
     CallOptions options;
     options.deadline = std::min(deadline, environment_.clock.now() + limits::config_read);
     CO_TRY(const auto known,
@@ -190,31 +196,12 @@ async::Task<Status> DatabaseMoveSource::transfer(std::shared_ptr<Active> running
     bson::Document start = bson::make("_recvDatabaseStart", move.to_document(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto started,
            co_await environment_.registry.call_ok(move.to, std::move(start), options));
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        CallOptions poll;
-        poll.deadline = environment_.clock.now() + limits::critical_section;
-        poll.is_retryable = true;
-        bson::Document ask = bson::make("_recvDatabaseStatus", move.id, "$db", "admin");
-        CO_TRY(const auto status,
-               co_await environment_.registry.call_ok(move.to, std::move(ask), poll));
-        const bson::Value state = status["state"];
-        if (!state.is_string()) co_return Error(ErrorCode::internal_error, "a state was expected");
-        if (state.as_string() == "done") co_return Status();
-        if (state.as_string() != "clone") {
-            const auto code = static_cast<ErrorCode>(status["failedWith"].to_int64());
-            const bson::Value text = status["reason"];
-            co_return Error(code == ErrorCode::ok ? ErrorCode::operation_failed : code,
-                            text.is_string() && !text.as_string().empty()
-                                ? std::string(text.as_string())
-                                : "the recipient gave up");
-        }
-        if (environment_.clock.now() >= deadline)
-            co_return Error(ErrorCode::exceeded_time_limit, "copying the database took too long");
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min<Duration>(pause * 2, 50ms);
-    }
+    RecipientWatch watch;
+    watch.shard = move.to;
+    watch.ask = bson::make("_recvDatabaseStatus", move.id, "$db", "admin");
+    watch.judge = has_copied;
+    watch.until = deadline;
+    co_return co_await await_recipient(environment_, std::move(watch));
 }
 
 async::Task<Status> DatabaseMoveSource::commit(std::shared_ptr<Active> running) {
@@ -232,28 +219,23 @@ async::Task<Status> DatabaseMoveSource::commit(std::shared_ptr<Active> running) 
 
 // Asks until the config servers have said whether it happened; afterwards it cannot change.
 async::Task<Result<bool>> DatabaseMoveSource::resolve(DatabaseMove move) {
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        CallOptions options;
-        options.deadline = environment_.clock.now() + limits::critical_section;
-        options.is_retryable = true;
-        const auto reply = co_await environment_.registry.call_ok(
-            config_shard, decision("_configsvrResolveMovePrimary", move), options);
-        if (reply) co_return (*reply)["isCommitted"].is_truthy();
-        CO_TRY_OK(environment_.replication.check_writable(coordinators));
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min(pause * 2, limits::migration_poll_max);
-    }
+    bson::Document ask = decision("_configsvrResolveMovePrimary", move);
+    CO_TRY(const auto reply,
+           co_await ask_until_answered(environment_, config_shard, std::move(ask)));
+    co_return reply["isCommitted"].is_truthy();
 }
 
 // Within the section, the outcome known: what this shard goes by from now on.
-async::Task<void> DatabaseMoveSource::settle_records(std::string db) {
-    const Instant patience = environment_.clock.now() + limits::config_read;
-    const std::string any = db + ".$cmd";
-    auto status = co_await environment_.state.refresh(any, patience);
-    if (status) status = co_await environment_.records.save_database(db);
-    if (!status) environment_.state.forget_database(db);  // Asked again by the next request.
+async::Task<void> DatabaseMoveSource::settle_records(DatabaseMove move, bool is_committed) {
+    const ShardingState& state = environment_.state;
+    const auto is_shown = [&state, move, is_committed] {
+        const auto entry = state.known_database(move.db);
+        return !is_committed || !entry || move.version.is_older_than(entry->version);
+    };
+    std::function<bool()> shown = is_shown;
+    auto status = co_await refresh_until(environment_, move.db + ".$cmd", std::move(shown));
+    if (status) status = co_await environment_.records.save_database(move.db);
+    if (!status) environment_.state.forget_database(move.db);  // Asked again by the next request.
 }
 
 // Both sides clean up; until the recipient has answered, the document stays.
@@ -274,25 +256,12 @@ async::Task<Status> DatabaseMoveSource::finish(DatabaseMove move, bool is_commit
         const Instant until = environment_.clock.now() + limits::majority_wait;
         if (!last.is_null()) CO_TRY_OK(co_await environment_.store.await_majority(last, until));
     }
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        bson::Document release = bson::make("_recvDatabaseRelease",
-                                            move.to_document(),
-                                            "isCommitted",
-                                            is_committed,
-                                            "$db",
-                                            "admin");
-        CallOptions options;
-        options.deadline = environment_.clock.now() + limits::critical_section;
-        options.is_retryable = true;
-        const auto reply =
-            co_await environment_.registry.call_ok(move.to, std::move(release), options);
-        if (reply || reply.error().code() == ErrorCode::shard_not_found) break;
-        CO_TRY_OK(environment_.replication.check_writable(coordinators));
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min(pause * 2, limits::migration_poll_max);
-    }
+    const bson::Document known = move.to_document();
+    bson::Document release =
+        bson::make("_recvDatabaseRelease", known, "isCommitted", is_committed, "$db", "admin");
+    const auto released = co_await ask_until_answered(environment_, move.to, std::move(release));
+    if (!released && released.error().code() != ErrorCode::shard_not_found)
+        co_return released.error();
     co_return co_await environment_.store.remove(coordinators,
                                                  bson::make("_id", id_of(move.db)));
 }
@@ -318,7 +287,7 @@ async::Task<Status> DatabaseMoveSource::move(std::string db,
         forget_active();
         co_return status;
     }
-    co_await settle_records(move.db);
+    co_await settle_records(move, is_committed);
     // What clients write here directly until it is dropped would be lost.
     environment_.state.enter_database_section(move.db, Section::direct_writes);
     const auto finished = co_await finish(move, is_committed);
@@ -358,7 +327,7 @@ async::Task<void> DatabaseMoveSource::resolve_inherited(std::vector<DatabaseMove
     for (const DatabaseMove& each : moves) {
         const auto outcome = co_await resolve(each);
         if (!outcome) co_return;  // Not primary any more.
-        co_await settle_records(each.db);
+        co_await settle_records(each, *outcome);
         environment_.state.enter_database_section(each.db, Section::direct_writes);
         const auto status = co_await finish(each, *outcome);
         if (!status) co_return;

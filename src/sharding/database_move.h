@@ -65,7 +65,7 @@ private:
     async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
     async::Task<Status> commit(std::shared_ptr<Active> active);
     async::Task<Result<bool>> resolve(DatabaseMove move);
-    async::Task<void> settle_records(std::string db);
+    async::Task<void> settle_records(DatabaseMove move, bool is_committed);
     async::Task<Status> finish(DatabaseMove move, bool is_committed);
     void forget_active();
 

@@ -27,6 +27,13 @@ inline Namespace config_ns(std::string collection) {
     return {"config", std::move(collection)};
 }
 
+inline DocumentWrite config_put(std::string collection, bson::Document document) {
+    return {config_ns(std::move(collection)), DocumentWrite::Kind::put, std::move(document)};
+}
+inline DocumentWrite config_removal(std::string collection, bson::Document id) {
+    return {config_ns(std::move(collection)), DocumentWrite::Kind::remove, std::move(id)};
+}
+
 class DocumentStore {
 public:
     DocumentStore(replication::Replication& replication,

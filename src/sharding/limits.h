@@ -33,6 +33,10 @@ inline constexpr std::int64_t copy_batch = 2000;
 inline constexpr Duration database_copy = std::chrono::hours(6);
 inline constexpr Duration reads_of_moved_database = std::chrono::seconds(10);
 
+/// The middle of a range is that of so many documents, of which so many keys are kept.
+inline constexpr std::size_t median_documents = 200'000;
+inline constexpr std::size_t median_sample = 4096;
+
 /// Documents a range deletion removes before it lets others run.
 inline constexpr std::size_t range_deletion_batch = 128;
 inline constexpr Duration range_deletion_pause = std::chrono::milliseconds(20);
@@ -58,6 +62,10 @@ inline constexpr int session_links = 100'000;
 inline constexpr Duration session_wait = std::chrono::seconds(10);
 /// A shard leaves a critical section that the config servers asked for after so long by itself.
 inline constexpr Duration change_lease = std::chrono::seconds(30);
+/// A shard that takes part in a rename asks how it ended when it has heard nothing for so long.
+inline constexpr Duration rename_patience = std::chrono::seconds(5);
+/// How long a rename may wait for moves of ranges to end on all shards.
+inline constexpr Duration rename_quiet = std::chrono::seconds(30);
 /// How long one step of a DDL operation may take on a shard.
 inline constexpr Duration ddl_step = std::chrono::seconds(60);
 /// config.changelog and config.actionlog keep so many entries: older ones are dropped.

@@ -4,11 +4,11 @@
 #include <algorithm>
 
 #include "bson/builder.h"
-#include "catalog/index.h"
 #include "query/plan/executor.h"
 #include "replication/ddl.h"
 #include "replication/write_unit.h"
 #include "sharding/limits.h"
+#include "sharding/range_scan.h"
 
 namespace tessera::sharding {
 
@@ -28,65 +28,12 @@ bool KeySpan::contains(bson::View document) const {
     return *found < high || key.is_max_bound(range.max);
 }
 
-namespace {
-
-// Whether the index holds every document of the collection in the order of the shard key.
-bool is_shard_key_index(const catalog::Index& index, bson::View key) {
-    const bson::View spec = index.spec();
-    if (index.is_hidden() || index.is_multikey() || spec["sparse"].is_truthy() ||
-        spec.has("partialFilterExpression") || !spec["key"].is_object())
-        return false;
-    auto field = spec["key"].as_view().begin();
-    const auto end = spec["key"].as_view().end();
-    for (const bson::Element& wanted : key) {
-        if (field == end || field->name != wanted.name) return false;
-        const bool is_same = wanted.value.is_string()
-                                 ? field->value.is_string() &&
-                                       field->value.as_string() == wanted.value.as_string()
-                                 : field->value.is_number() && field->value.to_double() > 0;
-        if (!is_same) return false;
-        ++field;
-    }
-    return true;
-}
-
-// The range as bounds of an index, whose fields may go on behind the shard key's. Without a lower
-// or an upper bound where the range has none.
-void bound_by_index(const catalog::Index& index, const KeySpan& span, query::ReadRequest& request) {
-    const std::size_t fields = span.key.document().view().count();
-    const auto complete = [&](bson::View bound) {
-        bson::Builder whole;
-        std::size_t at = 0;
-        for (const bson::Element& each : index.spec()["key"].as_view()) {
-            const bool is_descending = each.value.is_number() && each.value.to_double() < 0;
-            if (at++ < fields)
-                whole.append(each.name, bound[each.name]);
-            else if (is_descending)
-                whole.append_max_key(each.name);
-            else
-                whole.append_min_key(each.name);
-        }
-        return std::move(whole).finish();
-    };
-    request.hint.name = index.name();
-    request.min = complete(span.range.min.view());
-    if (!span.key.is_max_bound(span.range.max)) request.max = complete(span.range.max.view());
-}
-
-}  // namespace
-
 Result<std::vector<Located>> LocalData::list(const Namespace& ns, const KeySpan& span) const {
     std::vector<Located> result;
     const catalog::CollectionLock lock = catalog_.lock_shared(ns);
     if (!lock) return result;
     TRY(const auto transaction, engine_.begin());
-    query::ReadRequest request;
-    for (const auto& each : lock->indexes()) {
-        if (!is_shard_key_index(*each, span.key.document())) continue;
-        bound_by_index(*each, span, request);
-        break;
-    }
-    query::Executor executor(lock->source(), std::move(request));
+    query::Executor executor(lock->source(), range_scan(*lock, span));
     TRY_OK(executor.start(*transaction));
     for (;;) {
         TRY(const bool has_document, executor.next());
@@ -191,6 +138,32 @@ Result<OpTime> LocalData::drop(const Namespace& ns, const bson::Uuid& uuid) {
         TRY(auto unit, replication::WriteUnit::begin(replication_, engine_, clock_, origin));
         TRY_OK(unit.reserve(1));
         const auto done = replication::drop_collection(unit, catalog_, ns);
+        if (done || done.error().code() != ErrorCode::write_conflict) return done;
+    }
+}
+
+Result<OpTime> LocalData::rename(const Namespace& from,
+                                 const Namespace& to,
+                                 const bson::Uuid& uuid,
+                                 bool is_part) {
+    for (;;) {
+        TRY_OK(replication_.check_writable(from));
+        // In order, as every DDL that takes two.
+        catalog::CollectionLock first = catalog_.lock_exclusive(std::min(from, to));
+        catalog::CollectionLock second = catalog_.lock_exclusive(std::max(from, to));
+        const catalog::CollectionLock& source = from < to ? first : second;
+        const catalog::CollectionLock& target = from < to ? second : first;
+        const bool is_here = source && source->uuid() == uuid;
+        if (!is_here && (!target || target->uuid() == uuid)) return OpTime();
+        replication::WriteOrigin origin;
+        origin.from_migrate = is_part;
+        TRY(auto unit, replication::WriteUnit::begin(replication_, engine_, clock_, origin));
+        TRY_OK(unit.reserve(1));
+        catalog::RenameOptions options;
+        options.drop_target = true;
+        const auto done = is_here
+                              ? replication::rename_collection(unit, catalog_, from, to, options)
+                              : replication::drop_collection(unit, catalog_, to);
         if (done || done.error().code() != ErrorCode::write_conflict) return done;
     }
 }

@@ -57,6 +57,13 @@ public:
     Result<OpTime> insert(const Namespace& ns, const std::vector<bson::Document>& documents);
     /// Drops the collection if it has this UUID; null when there is none such.
     Result<OpTime> drop(const Namespace& ns, const bson::Uuid& uuid);
+    /// Renames the collection with this UUID, dropping what has the other name; where there is none
+    /// here, the other is dropped all the same. Null when it is so already. `is_part`: another
+    /// shard's oplog tells of it.
+    Result<OpTime> rename(const Namespace& from,
+                          const Namespace& to,
+                          const bson::Uuid& uuid,
+                          bool is_part);
     /// The UUID of a collection here.
     std::optional<bson::Uuid> uuid_of(const Namespace& ns) const;
     /// The collections of a database, without those each shard has for itself.

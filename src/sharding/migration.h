@@ -88,6 +88,8 @@ public:
     /// Entries of retryable writes to the collection, each once; none left: an empty array.
     Result<bson::Document> next_session_changes(const bson::Uuid& id);
 
+    /// Whether a range of the collection is being moved away.
+    bool is_moving(const std::string& ns) const;
     /// Called with every committed write of a document here.
     void on_write(const std::string& ns, bson::View document);
     /// After step-up: finishes or undoes what config.migrationCoordinators lists, the collections
@@ -104,6 +106,7 @@ private:
     async::Task<Status> transfer(std::shared_ptr<Active> active, Instant deadline);
     async::Task<Status> block_and_commit(std::shared_ptr<Active> active);
     async::Task<Result<bool>> resolve(MigrationDocument migration);
+    async::Task<void> settle(MigrationDocument migration, bool is_committed, bool was_blocked);
     async::Task<Status> finish(MigrationDocument migration, bool is_committed);
     async::Task<Status> await_deletion(MigrationDocument migration, Instant deadline);
     void forget_active();
@@ -128,6 +131,8 @@ public:
     /// Takes what is left and waits until a majority has it.
     async::Task<Status> commit(bson::Uuid id, Instant deadline);
     void abort(const bson::Uuid& id);
+    /// Whether a range of the collection is being received.
+    bool is_receiving(const std::string& ns) const;
     /// The donor knows the outcome: keeps or gives up what was received.
     async::Task<Status> release(MigrationDocument migration, bool is_committed);
     /// What is being received is given up.

@@ -60,6 +60,11 @@ std::shared_ptr<MigrationDestination::Active> MigrationDestination::active(
     return active_ && active_->migration.id == id ? active_ : nullptr;
 }
 
+bool MigrationDestination::is_receiving(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    return active_ && active_->migration.ns == ns && !active_->is_ended();
+}
+
 Status MigrationDestination::start(const MigrationDocument& migration) {
     auto running = std::make_shared<Active>();
     running->migration = migration;
@@ -70,7 +75,11 @@ Status MigrationDestination::start(const MigrationDocument& migration) {
         return Error(ErrorCode::conflicting_operation_in_progress,
                      "this shard is currently receiving another range of " + active_->migration.ns);
     active_ = std::move(running);
-    return {};
+    // What blocks the collection looks for active_ after it has: one of the two sees the other.
+    if (!environment_.state.is_in_critical_section(migration.ns)) return {};
+    active_.reset();
+    return Error(ErrorCode::conflicting_operation_in_progress,
+                 "another change of the placement of " + migration.ns + " is in progress");
 }
 
 bson::Document MigrationDestination::status(const bson::Uuid& id) const {

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "bson/builder.h"
 #include "bson/json.h"
+#include "sharding/handover.h"
 #include "sharding/limits.h"
 #include "sharding/migration.h"
 #include "sharding/session_history.h"
@@ -14,16 +15,47 @@ namespace {
 const Namespace coordinators = config_ns("migrationCoordinators");
 const Namespace deletions = config_ns("rangeDeletions");
 
-Error lacks_fields(std::string_view what) {
-    return {ErrorCode::no_such_key, std::string(what) + " lacks its fields"};
+Error another_change(const std::string& ns) {
+    return {ErrorCode::conflicting_operation_in_progress,
+            "another change of the placement of " + ns + " is in progress"};
 }
 
-Result<bson::Uuid> uuid_in(const bson::Value& value) {
-    if (value.type() != bson::Type::binary || value.as_binary().bytes.size() != 16)
-        return Error(ErrorCode::type_mismatch, "expected a UUID");
-    bson::Uuid uuid;
-    std::memcpy(uuid.bytes.data(), value.as_binary().bytes.data(), 16);
-    return uuid;
+// What the config servers are asked about a migration.
+bson::Document decision(const char* command, const MigrationDocument& migration) {
+    return bson::make(command,
+                      migration.ns,
+                      "min",
+                      migration.range.min,
+                      "max",
+                      migration.range.max,
+                      "from",
+                      migration.from,
+                      "to",
+                      migration.to,
+                      "epoch",
+                      migration.generation.epoch,
+                      "timestamp",
+                      migration.generation.timestamp,
+                      "expected",
+                      migration.expected.as_timestamp(),
+                      "$db",
+                      "admin");
+}
+
+Result<bool> has_caught_up(bson::View status) {
+    const bson::Value state = status["state"];
+    if (!state.is_string()) return Error(ErrorCode::internal_error, "a state was expected");
+    if (state.as_string() == "steady") return true;
+    if (state.as_string() != "fail" && state.as_string() != "none") return false;
+    const bson::Value text = status["errmsg"];
+    return Error(ErrorCode::operation_failed,
+                 "Data transfer error: " + (text.is_string()
+                                                ? std::string(text.as_string())
+                                                : std::string("the recipient gave up")));
+}
+
+Error lacks_fields(std::string_view what) {
+    return {ErrorCode::no_such_key, std::string(what) + " lacks its fields"};
 }
 
 }  // namespace
@@ -48,8 +80,8 @@ Result<MoveRangeRequest> MoveRangeRequest::parse(bson::View command) {
 
 Result<MigrationDocument> MigrationDocument::parse(bson::View document) {
     MigrationDocument result;
-    TRY(result.id, uuid_in(document["_id"]));
-    TRY(result.uuid, uuid_in(document["collectionUuid"]));
+    TRY(result.id, bson::uuid_in(document["_id"]));
+    TRY(result.uuid, bson::uuid_in(document["collectionUuid"]));
     const bson::Value range = document["range"];
     if (!document["nss"].is_string() || !document["donorShardId"].is_string() ||
         !document["recipientShardId"].is_string() || !range.is_object() ||
@@ -113,6 +145,7 @@ struct MigrationSource::Active {
     MigrationDocument migration;
     KeySpan span;
     bool waits_for_delete = false;
+    bool is_blocking = false;  // Of the running task alone.
 
     std::mutex mutex;  // Guards what follows.
     bool is_listed = false;
@@ -127,6 +160,11 @@ struct MigrationSource::Active {
 std::shared_ptr<MigrationSource::Active> MigrationSource::active(const bson::Uuid& id) const {
     const std::lock_guard lock(mutex_);
     return active_ && active_->migration.id == id ? active_ : nullptr;
+}
+
+bool MigrationSource::is_moving(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    return active_ && active_->migration.ns == ns;
 }
 
 void MigrationSource::forget_active() {
@@ -292,6 +330,11 @@ async::Task<Result<std::shared_ptr<MigrationSource::Active>>> MigrationSource::b
         active_ = running;
         is_recording_ = true;
     }
+    // What blocks the collection looks for active_ after it has: one of the two sees the other.
+    if (environment_.state.is_in_critical_section(request.ns)) {
+        forget_active();
+        co_return another_change(request.ns);
+    }
     co_return running;
 }
 
@@ -309,31 +352,12 @@ async::Task<Status> MigrationSource::transfer(std::shared_ptr<Active> running, I
     bson::Document start = bson::make("_recvChunkStart", migration.to_document(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto started,
            co_await environment_.registry.call_ok(migration.to, std::move(start), options));
-    const Instant until = std::min(deadline, environment_.clock.now() + limits::migration_catch_up);
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        CallOptions poll;
-        poll.deadline = environment_.clock.now() + limits::critical_section;
-        poll.is_retryable = true;
-        bson::Document ask = bson::make("_recvChunkStatus", migration.id, "$db", "admin");
-        CO_TRY(const auto status,
-               co_await environment_.registry.call_ok(migration.to, std::move(ask), poll));
-        const bson::Value state = status["state"];
-        if (!state.is_string()) co_return Error(ErrorCode::internal_error, "a state was expected");
-        if (state.as_string() == "steady") co_return Status();
-        if (state.as_string() == "fail" || state.as_string() == "none") {
-            const bson::Value text = status["errmsg"];
-            co_return Error(ErrorCode::operation_failed,
-                            "Data transfer error: " + (text.is_string()
-                                                           ? std::string(text.as_string())
-                                                           : std::string("the recipient gave up")));
-        }
-        if (environment_.clock.now() >= until)
-            co_return Error(ErrorCode::exceeded_time_limit, "the recipient did not catch up");
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min(pause * 2, std::min<Duration>(limits::migration_poll_max, 50ms));
-    }
+    RecipientWatch watch;
+    watch.shard = migration.to;
+    watch.ask = bson::make("_recvChunkStatus", migration.id, "$db", "admin");
+    watch.judge = has_caught_up;
+    watch.until = std::min(deadline, environment_.clock.now() + limits::migration_catch_up);
+    co_return co_await await_recipient(environment_, std::move(watch));
 }
 
 // From the block of writes to the answer of the config servers, good or not.
@@ -341,10 +365,8 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     using Section = ShardingState::Section;
     const MigrationDocument& migration = running->migration;
     ShardingState& state = environment_.state;
-    if (state.is_in_critical_section(migration.ns))
-        co_return Error(ErrorCode::conflicting_operation_in_progress,
-                        "another change of the placement of " + migration.ns + " is in progress");
-    state.enter_critical_section(migration.ns, Section::writes, async::no_deadline);
+    CO_TRY_OK(state.begin_change(migration.ns, Section::writes, async::no_deadline));
+    running->is_blocking = true;
     const Instant until = environment_.clock.now() + limits::critical_section;
     CO_TRY_OK(co_await state.drain_writes(migration.ns, until));
     CallOptions options;
@@ -356,24 +378,7 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     // Secondaries ask from here on: they must not serve by the old placement what the recipient
     // will change by the new one.
     CO_TRY_OK(co_await environment_.records.mark_collection(migration.ns));
-    bson::Document decide = bson::make("_configsvrCommitChunkMigration",
-                                       migration.ns,
-                                       "min",
-                                       migration.range.min,
-                                       "max",
-                                       migration.range.max,
-                                       "from",
-                                       migration.from,
-                                       "to",
-                                       migration.to,
-                                       "epoch",
-                                       migration.generation.epoch,
-                                       "timestamp",
-                                       migration.generation.timestamp,
-                                       "expected",
-                                       migration.expected.as_timestamp(),
-                                       "$db",
-                                       "admin");
+    bson::Document decide = decision("_configsvrCommitChunkMigration", migration);
     options.is_retryable = true;
     options.deadline = environment_.clock.now() + limits::critical_section;
     CO_TRY([[maybe_unused]] const auto decided,
@@ -383,37 +388,31 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
 
 // Asks until the config servers have said whether it happened; afterwards it cannot change.
 async::Task<Result<bool>> MigrationSource::resolve(MigrationDocument migration) {
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        bson::Document ask = bson::make("_configsvrResolveChunkMigration",
-                                        migration.ns,
-                                        "min",
-                                        migration.range.min,
-                                        "max",
-                                        migration.range.max,
-                                        "from",
-                                        migration.from,
-                                        "to",
-                                        migration.to,
-                                        "epoch",
-                                        migration.generation.epoch,
-                                        "timestamp",
-                                        migration.generation.timestamp,
-                                        "expected",
-                                        migration.expected.as_timestamp(),
-                                        "$db",
-                                        "admin");
-        CallOptions options;
-        options.deadline = environment_.clock.now() + limits::critical_section;
-        options.is_retryable = true;
-        const auto reply =
-            co_await environment_.registry.call_ok(config_shard, std::move(ask), options);
-        if (reply) co_return (*reply)["isCommitted"].is_truthy();
-        CO_TRY_OK(environment_.replication.check_writable(coordinators));
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min(pause * 2, limits::migration_poll_max);
-    }
+    bson::Document ask = decision("_configsvrResolveChunkMigration", migration);
+    CO_TRY(const auto reply,
+           co_await ask_until_answered(environment_, config_shard, std::move(ask)));
+    co_return reply["isCommitted"].is_truthy();
+}
+
+// The outcome known: what this shard goes by from now on. What has moved is served no more,
+// whatever the config servers show first.
+async::Task<void> MigrationSource::settle(MigrationDocument migration,
+                                          bool is_committed,
+                                          bool was_blocked) {
+    const ShardingState& state = environment_.state;
+    const auto is_shown = [&state, migration, is_committed] {
+        const auto map = state.known(migration.ns);
+        if (!is_committed || !map || !(map->collection().generation == migration.generation))
+            return true;
+        const auto low = map->key().encode_bound(migration.range.min);
+        const auto high = map->key().encode_bound(migration.range.max);
+        if (!low || !high) return true;
+        return !map->owns_range(migration.from, migration.range);
+    };
+    std::function<bool()> shown = is_shown;
+    auto status = co_await refresh_until(environment_, migration.ns, std::move(shown));
+    if (status && was_blocked) status = co_await environment_.records.save(migration.ns);
+    if (!status) environment_.state.forget(migration.ns);
 }
 
 // Both sides forget the migration; until the recipient has answered, the document stays.
@@ -433,25 +432,13 @@ async::Task<Status> MigrationSource::finish(MigrationDocument migration, bool is
     } else {
         CO_TRY_OK(co_await environment_.store.remove(deletions, bson::make("_id", migration.id)));
     }
-    Duration pause = limits::migration_poll_min;
-    for (;;) {
-        bson::Document release = bson::make("_recvChunkRelease",
-                                            migration.to_document(),
-                                            "isCommitted",
-                                            is_committed,
-                                            "$db",
-                                            "admin");
-        CallOptions options;
-        options.deadline = environment_.clock.now() + limits::critical_section;
-        options.is_retryable = true;
-        const auto reply =
-            co_await environment_.registry.call_ok(migration.to, std::move(release), options);
-        if (reply || reply.error().code() == ErrorCode::shard_not_found) break;
-        CO_TRY_OK(environment_.replication.check_writable(coordinators));
-        async::sleep_until wait(environment_.clock, environment_.clock.now() + pause);
-        co_await wait;
-        pause = std::min(pause * 2, limits::migration_poll_max);
-    }
+    const bson::Document known = migration.to_document();
+    bson::Document release =
+        bson::make("_recvChunkRelease", known, "isCommitted", is_committed, "$db", "admin");
+    const auto released =
+        co_await ask_until_answered(environment_, migration.to, std::move(release));
+    if (!released && released.error().code() != ErrorCode::shard_not_found)
+        co_return released.error();
     co_return co_await environment_.store.remove(coordinators, bson::make("_id", migration.id));
 }
 
@@ -474,7 +461,6 @@ async::Task<Status> MigrationSource::move_range(MoveRangeRequest request,
     CO_TRY(const auto running, co_await begin(std::move(request), id, deadline));
     const MigrationDocument migration = running->migration;
     Status status = co_await transfer(running, deadline);
-    const bool was_blocked = status.has_value();
     if (status) status = co_await block_and_commit(running);
     bool is_committed = status.has_value();
     bool is_resolved = is_committed;
@@ -485,12 +471,8 @@ async::Task<Status> MigrationSource::move_range(MoveRangeRequest request,
     }
     forget_active();
     if (!is_resolved) co_return status;  // Not primary any more: the next one resolves it.
-    const Instant patience = environment_.clock.now() + limits::config_read;
-    auto refreshed = co_await environment_.state.refresh(migration.ns, patience);
-    if (refreshed && was_blocked)
-        refreshed = co_await environment_.records.save(migration.ns);
-    if (!refreshed) environment_.state.forget(migration.ns);
-    if (was_blocked) environment_.state.leave_critical_section(migration.ns);
+    co_await settle(migration, is_committed, running->is_blocking);
+    if (running->is_blocking) environment_.state.leave_critical_section(migration.ns);
     const auto finished = co_await finish(migration, is_committed);
     if (!finished)
         log::warning(log::Component::sharding,
@@ -525,10 +507,7 @@ async::Task<void> MigrationSource::resolve_inherited(std::vector<MigrationDocume
     for (const MigrationDocument& each : migrations) {
         const auto outcome = co_await resolve(each);
         if (!outcome) co_return;  // Not primary any more.
-        const Instant patience = environment_.clock.now() + limits::config_read;
-        auto refreshed = co_await environment_.state.refresh(each.ns, patience);
-        if (refreshed) refreshed = co_await environment_.records.save(each.ns);
-        if (!refreshed) environment_.state.forget(each.ns);
+        co_await settle(each, *outcome, true);
         environment_.state.leave_critical_section(each.ns);
         const auto status = co_await finish(each, *outcome);
         if (!status) co_return;

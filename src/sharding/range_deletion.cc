@@ -21,13 +21,11 @@ struct DueDeletion {
     static Result<DueDeletion> parse(const bson::Document& task) {
         DueDeletion result;
         result.document = task;
-        const bson::Value uuid = task["collectionUuid"];
         if (!task["nss"].is_string() || !task["range"].is_object() ||
-            !task["keyPattern"].is_object() || uuid.type() != bson::Type::binary ||
-            uuid.as_binary().bytes.size() != 16)
+            !task["keyPattern"].is_object())
             return Error(ErrorCode::no_such_key, "a range deletion lacks its fields");
         result.ns = task["nss"].as_string();
-        std::memcpy(result.uuid.bytes.data(), uuid.as_binary().bytes.data(), 16);
+        TRY(result.uuid, bson::uuid_in(task["collectionUuid"]));
         const bson::View bounds = task["range"].as_view();
         routing::Range range{bson::Document(bounds["min"].as_view()),
                              bson::Document(bounds["max"].as_view())};
@@ -96,12 +94,15 @@ async::Task<Result<int>> delete_ranges(const MigrationEnvironment& environment) 
         const bson::Value when = task["whenToClean"];
         if (when.type() != bson::Type::date || when.as_date() > now) continue;
         CO_TRY(const auto due, DueDeletion::parse(task));
+        // A change of its name takes the entry along.
+        if (!environment.state.is_readable(due.ns)) continue;
         if (environment.state.is_range_in_use(due.ns, due.span.range)) continue;
         const auto may = co_await may_delete(environment, due);
         if (!may) {
             failed = may.error();
             continue;
         }
+        if (!environment.state.is_readable(due.ns)) continue;
         std::size_t documents = 0;
         if (*may) {
             // Requests may have begun by the old map while it was asked whether it is still right.

@@ -373,6 +373,26 @@ async::Task<Status> ShardingState::drain_writes(std::string ns, Instant deadline
     }
 }
 
+async::Task<Status> ShardingState::await_primary_shard(std::string ns,
+                                                       routing::DatabaseVersion expected,
+                                                       Instant deadline) {
+    for (;;) {
+        CO_TRY_OK(co_await refresh(ns, deadline));
+        const auto entry = known_database(database_of(ns));
+        if (entry && entry->version == expected) co_return Status();
+        const bool may_be_old = !entry || entry->version.is_older_than(expected);
+        if (!may_be_old || clock_.now() >= deadline) {
+            routing::StaleDatabaseInfo info;
+            info.db = database_of(ns);
+            info.received = expected;
+            if (entry) info.wanted = entry->version;
+            co_return info.to_error("version mismatch for database " + info.db);
+        }
+        async::sleep_until wait(clock_, clock_.now() + limits::discovery_pause_min);
+        co_await wait;
+    }
+}
+
 routing::ChunkMap::Pointer ShardingState::known(const std::string& ns) const {
     const std::lock_guard lock(mutex_);
     const auto at = collections_.find(ns);
@@ -444,6 +464,11 @@ void ShardingState::set_recovering(bool is_recovering) {
         is_recovering_ = is_recovering;
     }
     changed_.notify();
+}
+
+bool ShardingState::is_recovering() const {
+    const std::lock_guard lock(mutex_);
+    return is_recovering_;
 }
 
 }  // namespace tessera::sharding

@@ -97,6 +97,12 @@ public:
     /// Waits until no write that began before the section still runs. Fails at the deadline.
     async::Task<Status> drain_writes(std::string ns, Instant deadline);
 
+    /// Waits until the config servers show this version of the namespace's database, and this shard
+    /// as its primary shard: a config primary that has just been elected may show what its
+    /// predecessor told to all a little later. Fails with StaleDbVersion (249).
+    async::Task<Status> await_primary_shard(std::string ns,
+                                            routing::DatabaseVersion expected,
+                                            Instant deadline);
     /// What is known now; null when unsharded or not known.
     routing::ChunkMap::Pointer known(const std::string& ns) const;
     std::optional<routing::DatabaseEntry> known_database(const std::string& db) const;
@@ -110,6 +116,7 @@ public:
     /// While set, every request with versions is refused: a new primary has not yet read which
     /// migrations it inherits.
     void set_recovering(bool is_recovering);
+    bool is_recovering() const;
 
 private:
     struct InUse;
