@@ -123,6 +123,7 @@ def test_what_is_refused_changes_nothing(cluster, db):
 def test_orphans_are_deleted_under_the_new_name(cluster, db):
     fill(cluster, "c")
     donor = cluster.shards[0].client
+    wait_until(lambda: not donor.config.rangeDeletions.find_one(), 30, "the first move's end")
     donor.admin.command("setParameter", 1, orphanCleanupDelaySecs=3600)
     cluster.client.admin.command("moveChunk", "db.c", find={"n": 0}, to="shard1")
     cluster.client.admin.command("renameCollection", "db.c", to="db.d")
