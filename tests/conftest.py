@@ -31,8 +31,9 @@ def pytest_runtest_makereport(item, call):
 def folder():
     """A folder of the test's own, gone afterwards."""
     path = tempfile.mkdtemp(prefix="tessera-test-")
+    before = process.started_processes()
     yield path
-    process.reap_all()
+    process.reap_all(but=before)
     process.reap_below(path)
     shutil.rmtree(path, ignore_errors=True)
 

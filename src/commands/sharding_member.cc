@@ -229,6 +229,10 @@ async::Task<void> MemberSharding::balance() {
 async::Task<void> MemberSharding::shut_down() {
     stopping_.cancel();
     stop_.notify();
+    registry.shut_down();
+    destination.on_step_down();
+    move_destination.on_step_down();
+    renames.shut_down();
     co_await background_.join();
 }
 

@@ -54,7 +54,8 @@ async::Task<Status> tell_outcome(MemberSharding& sharding,
 // Until every shard has done its part, or this is not the primary any more.
 async::Task<void> finish(MemberSharding& sharding, CollectionRename rename) {
     Duration pause = sharding::limits::migration_poll_min;
-    while (sharding.member.replication->is_writable_primary()) {
+    while (sharding.member.replication->is_writable_primary() &&
+           !sharding.registry.is_shut_down()) {
         async::Clock& clock = sharding.member.clock;
         const Instant deadline = clock.now() + sharding::limits::ddl_step;
         auto status = co_await tell_outcome(sharding, rename, deadline);
@@ -177,27 +178,35 @@ async::Task<Result<bool>> is_done(MemberSharding& sharding, RenameArguments argu
     co_return !source && target && target->uuid == *arguments.uuid;
 }
 
+// One attempt with the database's turn. Not a turn for all of them: a shard that has begun a rename
+// of a former primary asks how that ended, and needs the turn for its answer.
+async::Task<Status> rename_in_turn(MemberSharding& sharding,
+                                   RenameArguments arguments,
+                                   Instant deadline) {
+    const std::string name(Namespace::split(arguments.from).db);
+    const auto turn = co_await sharding.lock_database(name);
+    CO_TRY(const bool has_happened, co_await is_done(sharding, arguments));
+    if (has_happened) co_return Status();
+    CO_TRY(const auto db, sharding.catalog.database(name));
+    if (!db)
+        co_return Error(ErrorCode::namespace_not_found,
+                        "Source collection " + arguments.from + " does not exist");
+    CO_TRY_OK(co_await attempt_rename(sharding, arguments, *db, deadline));
+    co_await sharding.catalog.log_change(
+        "changelog", "renameCollection", arguments.from, bson::make("to", arguments.to));
+    co_return Status();
+}
+
 }  // namespace
 
 async::Task<Status> rename_everywhere(MemberSharding& sharding,
                                       RenameArguments arguments,
                                       Instant deadline) {
-    auto& catalog = sharding.catalog;
     async::Clock& clock = sharding.member.clock;
-    const auto turn = co_await sharding.lock_database(Namespace::split(arguments.from).db);
     const Instant until = std::min(deadline, clock.now() + sharding::limits::rename_quiet);
     Duration pause = sharding::limits::discovery_pause_min;
     for (;;) {
-        CO_TRY(const bool has_happened, co_await is_done(sharding, arguments));
-        if (has_happened) co_return Status();
-        CO_TRY(const auto db, catalog.database(Namespace::split(arguments.from).db));
-        if (!db)
-            co_return Error(ErrorCode::namespace_not_found,
-                            "Source collection " + arguments.from + " does not exist");
-        const auto status = co_await attempt_rename(sharding, arguments, *db, deadline);
-        if (status)
-            co_await catalog.log_change(
-                "changelog", "renameCollection", arguments.from, bson::make("to", arguments.to));
+        const auto status = co_await rename_in_turn(sharding, arguments, deadline);
         // A range that moves ends or fails soon enough; nobody is blocked meanwhile.
         if (status || status.error().code() != ErrorCode::conflicting_operation_in_progress ||
             clock.now() + pause >= until)

@@ -87,13 +87,35 @@ void RenameOutcome::append_to(bson::Builder& document) const {
 bool RenameParticipant::is_known(const bson::Uuid& id) const {
     const std::lock_guard lock(mutex_);
     return std::any_of(
-        known_.begin(), known_.end(), [&](const auto& each) { return each.id == id; });
+        known_.begin(), known_.end(), [&](const auto& each) { return each.rename.id == id; });
+}
+
+bool RenameParticipant::is_doubted(const bson::Uuid& id) const {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(known_.begin(), known_.end(), [&](const auto& each) {
+        return each.rename.id == id && each.is_doubted;
+    });
+}
+
+// The config servers let one rename of a name begin when the one before has ended. What a primary
+// of theirs asked for late, thawed after the next had given it up, is not waited for any longer.
+void RenameParticipant::doubt_others(const CollectionRename& rename) {
+    const auto concerns = [&](const CollectionRename& other, const std::string& ns) {
+        return other.from == ns || other.to == ns;
+    };
+    {
+        const std::lock_guard lock(mutex_);
+        for (Known& each : known_)
+            each.is_doubted |=
+                concerns(each.rename, rename.from) || concerns(each.rename, rename.to);
+    }
+    ended_.notify();
 }
 
 bool RenameParticipant::is_renaming(const std::string& db) const {
     const std::lock_guard lock(mutex_);
     return std::any_of(known_.begin(), known_.end(), [&](const auto& each) {
-        return Namespace::split(each.from).db == db;
+        return Namespace::split(each.rename.from).db == db;
     });
 }
 
@@ -140,7 +162,7 @@ async::Task<Status> RenameParticipant::block(CollectionRename rename,
     CO_TRY_OK(co_await environment_.records.mark_collection(rename.from));
     CO_TRY_OK(co_await environment_.records.mark_collection(rename.to));
     const std::lock_guard lock(mutex_);
-    known_.push_back(std::move(rename));
+    known_.push_back({std::move(rename)});
     co_return Status();
 }
 
@@ -154,6 +176,7 @@ async::Task<Status> RenameParticipant::begin(CollectionRename rename,
                                              Instant deadline) {
     const auto permit = co_await turn_.acquire();
     if (is_known(rename.id)) co_return Status();
+    doubt_others(rename);
     ShardingState& state = environment_.state;
     const std::uint64_t since = step_ups();
     if (state.is_recovering()) co_return in_progress(rename.from, "a change by a former primary");
@@ -223,7 +246,7 @@ async::Task<Status> RenameParticipant::end(CollectionRename rename, RenameOutcom
     CO_TRY_OK(co_await environment_.store.remove(ddl_coordinators_ns(), rename.document_id()));
     {
         const std::lock_guard lock(mutex_);
-        std::erase_if(known_, [&](const auto& each) { return each.id == rename.id; });
+        std::erase_if(known_, [&](const auto& each) { return each.rename.id == rename.id; });
     }
     unblock(rename);
     ended_.notify();
@@ -234,12 +257,14 @@ async::Task<void> RenameParticipant::watch(CollectionRename rename, Duration pat
     const Instant until = environment_.clock.now() + patience;
     for (;;) {
         const auto ticket = ended_.ticket();
-        if (!is_known(rename.id)) co_return;
+        if (!is_known(rename.id) || environment_.registry.is_shut_down()) co_return;
+        if (is_doubted(rename.id)) break;
         const auto outcome = co_await ended_.wait(environment_.clock, until, ticket);
         if (outcome != async::Notification::Outcome::notified) break;
     }
     Duration pause = limits::migration_poll_min;
-    while (is_known(rename.id) && environment_.replication.check_writable(ddl_coordinators_ns())) {
+    while (is_known(rename.id) && !environment_.registry.is_shut_down() &&
+           environment_.replication.check_writable(ddl_coordinators_ns())) {
         CallOptions options;
         options.deadline = environment_.clock.now() + limits::critical_section;
         options.is_retryable = true;
@@ -281,7 +306,7 @@ Result<std::vector<CollectionRename>> RenameParticipant::inherited() {
         TRY(auto rename, CollectionRename::parse(each));
         for (const std::string& ns : {rename.from, rename.to})
             environment_.state.enter_critical_section(ns, Section::reads_too, async::no_deadline);
-        known_.push_back(rename);
+        known_.push_back({rename});
         result.push_back(std::move(rename));
     }
     return result;

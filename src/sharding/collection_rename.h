@@ -77,6 +77,8 @@ public:
     async::Task<Status> end(CollectionRename rename, RenameOutcome outcome);
     /// Until the rename has ended here: after `patience` asks the config servers how it ended.
     async::Task<void> watch(CollectionRename rename, Duration patience);
+    /// Ends what waits, once the registry has been shut down.
+    void shut_down() { ended_.notify(); }
     /// Whether a rename in this database has not ended here.
     bool is_renaming(const std::string& db) const;
 
@@ -84,6 +86,10 @@ public:
     Result<std::vector<CollectionRename>> inherited();
 
 private:
+    struct Known {
+        CollectionRename rename;
+        bool is_doubted = false;  // Another has begun, so the config servers know how it ended.
+    };
     async::Task<Status> block(CollectionRename rename,
                               std::optional<routing::DatabaseVersion> expected,
                               Instant deadline);
@@ -92,6 +98,8 @@ private:
     async::Task<Status> rename_here(CollectionRename rename, RenameOutcome outcome);
     async::Task<Status> move_range_deletions(CollectionRename rename, bson::Uuid uuid);
     bool is_known(const bson::Uuid& id) const;
+    bool is_doubted(const bson::Uuid& id) const;
+    void doubt_others(const CollectionRename& rename);
     void unblock(const CollectionRename& rename);
 
     const MigrationEnvironment environment_;
@@ -101,7 +109,7 @@ private:
     async::Semaphore turn_{1};  // One step at a time; held over co_await.
     async::Notification ended_;
     mutable std::mutex mutex_;  // Guards what follows.
-    std::vector<CollectionRename> known_;  // Begun here; at most one for each name.
+    std::vector<Known> known_;  // Begun here; at most one for each name.
     std::uint64_t step_ups_ = 0;
 };
 

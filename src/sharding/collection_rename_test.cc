@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "routing/test_support.h"
+#include "sharding/limits.h"
 #include "sharding/test_cluster.h"
 
 namespace tessera::sharding {
@@ -245,6 +246,26 @@ TEST(Rename, AMoveOfARangeAndARenameExcludeEachOther) {
     ASSERT_TRUE(cluster.delete_orphans());
     EXPECT_EQ(cluster.held(*cluster.a, goods).size(), 5U);
     EXPECT_EQ(cluster.all_owned(goods), twenty());
+}
+
+// A config primary that was frozen asks for it when the next has given it up already.
+TEST(Rename, WhatIsAskedForTooLateIsNotInTheNextOnesWayForLong) {
+    TestCluster cluster;
+    cluster.make_items();
+    const CollectionRename late = rename_of(cluster);
+    ASSERT_TRUE(cluster.run(ask(cluster, "B", late, std::nullopt)).has_value());
+    const Instant began = cluster.set.clock.now();
+    CollectionRename next = rename_of(cluster);
+    const auto attempt = [&] {
+        if (cluster.run(coordinate(cluster, next, 99))) return true;
+        EXPECT_TRUE(cluster.run(cluster.catalog->resolve_rename(next)).has_value());
+        EXPECT_TRUE(cluster.run(ask(cluster, "A", next, false)).has_value());
+        next.id = cluster.catalog->new_uuid();
+        return false;
+    };
+    while (!attempt())
+        ASSERT_LT(cluster.set.clock.now() - began, limits::rename_patience);
+    EXPECT_EQ(settled_name(cluster), goods);
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ async::Task<Result<bson::Document>> ask_until_answered(MigrationEnvironment envi
         options.deadline = environment.clock.now() + limits::critical_section;
         options.is_retryable = true;
         auto reply = co_await environment.registry.call_ok(shard, command, std::move(options));
-        if (reply || reply.error().code() == ErrorCode::shard_not_found) co_return reply;
+        if (reply || reply.error().code() == ErrorCode::shard_not_found ||
+            environment.registry.is_shut_down())
+            co_return reply;
         CO_TRY_OK(environment.replication.check_writable(config_ns("migrationCoordinators")));
         async::sleep_until wait(environment.clock, environment.clock.now() + pause);
         co_await wait;

@@ -11,7 +11,8 @@
 namespace tessera::sharding {
 
 /// Sends the command until it is answered; gives up when this member is primary no more (with the
-/// reason), or when there is no such shard (ShardNotFound, 70). The command may run more than once.
+/// reason), when there is no such shard (ShardNotFound, 70) or when this process ends. The command
+/// may run more than once.
 async::Task<Result<bson::Document>> ask_until_answered(MigrationEnvironment environment,
                                                        ShardName shard,
                                                        bson::Document command);

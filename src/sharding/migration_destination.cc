@@ -26,6 +26,10 @@ std::vector<bson::Document> documents_in(const bson::Value& array) {
     return result;
 }
 
+Error aborted() {
+    return {ErrorCode::operation_failed, "the migration was aborted"};
+}
+
 }  // namespace
 
 // The range that is being received.
@@ -51,6 +55,10 @@ struct MigrationDestination::Active {
     bool is_ended() {
         const std::lock_guard lock(mutex);
         return state == "done" || state == "fail";
+    }
+    bool is_given_up() {
+        const std::lock_guard lock(mutex);
+        return is_aborted;
     }
 };
 
@@ -108,6 +116,7 @@ async::Task<Status> MigrationDestination::prepare(std::shared_ptr<Active> runnin
             overlaps |= low < running->span.high && running->span.low < high;
         }
         if (!overlaps) break;
+        if (running->is_given_up()) co_return aborted();
         if (environment_.clock.now() >= until)
             co_return Error(ErrorCode::exceeded_time_limit,
                             "an earlier move's leftovers in this range are not deleted yet "
@@ -189,13 +198,8 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
                                               void* context) {
     CO_TRY_OK(co_await prepare(running, ensure_like, context));
     running->set("clone");
-    const auto is_aborted = [&] {
-        const std::lock_guard lock(running->mutex);
-        return running->is_aborted;
-    };
-    const Error aborted(ErrorCode::operation_failed, "the migration was aborted");
     for (;;) {
-        if (is_aborted()) co_return aborted;
+        if (running->is_given_up()) co_return aborted();
         CO_TRY(const std::size_t left, co_await take_batch(running, "_migrateClone"));
         if (left == 0) break;
     }
@@ -203,7 +207,7 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
     bool is_steady = false;
     const Instant give_up = environment_.clock.now() + steady_max;
     for (;;) {
-        if (is_aborted()) co_return aborted;
+        if (running->is_given_up()) co_return aborted();
         const auto ticket = running->changed.ticket();
         bool is_last = false;
         {
@@ -240,7 +244,7 @@ async::Task<Status> MigrationDestination::run(std::shared_ptr<Active> running,
     }
     const Instant until = environment_.clock.now() + limits::majority_wait;
     if (!at.is_null()) CO_TRY_OK(co_await environment_.store.await_majority(at, until));
-    if (is_aborted()) co_return aborted;
+    if (running->is_given_up()) co_return aborted();
     co_return Status();
 }
 

@@ -26,16 +26,22 @@ std::vector<std::int64_t> numbers(std::int64_t from, std::int64_t to) {
     return result;
 }
 
-Status move_items(TestCluster& cluster, std::int32_t from, const ShardName& to) {
+MoveRangeRequest request_for(std::int32_t from, const ShardName& to) {
     MoveRangeRequest request;
     request.ns = items;
     request.min = bson::make("a", from);
-    request.to = to;
-    TestNode& donor = cluster.shard(to == "B" ? "A" : "B");
-    request.from = donor.name;
     request.max = bson::make("a", from + 5);
-    return cluster.run(donor.source.move_range(
-        request, cluster.catalog->new_uuid(), cluster.set.clock.now() + std::chrono::hours(1)));
+    request.from = to == "B" ? "A" : "B";
+    request.to = to;
+    return request;
+}
+
+Status move_items(TestCluster& cluster, std::int32_t from, const ShardName& to) {
+    MoveRangeRequest request = request_for(from, to);
+    TestNode& donor = cluster.shard(request.from);
+    return cluster.run(donor.source.move_range(std::move(request),
+                                               cluster.catalog->new_uuid(),
+                                               cluster.set.clock.now() + std::chrono::hours(1)));
 }
 
 // Runs `body` with each call lost in turn, until one run has fewer calls than that.
@@ -165,6 +171,32 @@ TEST(Migration, ANewPrimaryResolvesWhatItInherits) {
         EXPECT_EQ(cluster.held(*cluster.a, items), cluster.owned(*cluster.a, items));
         EXPECT_EQ(cluster.held(*cluster.b, items), cluster.owned(*cluster.b, items));
     }
+}
+
+TEST(Migration, WhatWaitsForOthersEndsWithTheProcess) {
+    // Not even the outcome is to be had: each call in turn is the first that nobody answers.
+    int ended_by_shutdown = 0;
+    for (int call = 0; call < 12; ++call) {
+        SCOPED_TRACE(call);
+        TestCluster cluster;
+        cluster.make_items();
+        cluster.fault = {Fault::Kind::silent, cluster.calls + call};
+        bool has_ended = false;
+        auto& donor = *cluster.a;
+        const auto move = [](TestCluster& all, TestNode& from, bool& ended) -> async::Task<void> {
+            MoveRangeRequest request = request_for(5, "B");
+            [[maybe_unused]] const auto status = co_await from.source.move_range(
+                std::move(request), all.catalog->new_uuid(), async::no_deadline);
+            ended = true;
+        };
+        async::spawn(cluster.set.executor, move(cluster, donor, has_ended));
+        if (cluster.wait([&] { return has_ended; }, 5s)) continue;
+        for (TestNode* each : {cluster.a.get(), cluster.b.get()})
+            each->registry.shut_down();
+        EXPECT_TRUE(cluster.wait([&] { return has_ended; }, 2s));
+        ++ended_by_shutdown;
+    }
+    EXPECT_GT(ended_by_shutdown, 3);
 }
 
 TEST(DatabaseMove, ALostCallLeavesOnePrimaryShardThatHasEverything) {

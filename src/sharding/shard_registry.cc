@@ -52,6 +52,10 @@ bool has_tags(bson::View member_tags, bson::View wanted) {
     return true;
 }
 
+Error shutting_down() {
+    return {ErrorCode::shutdown_in_progress, "shutting down"};
+}
+
 }  // namespace
 
 Result<SetAddress> SetAddress::parse(std::string_view text) {
@@ -180,6 +184,8 @@ void ShardRegistry::set_config_servers(SetAddress config_servers) {
     put(config_shard, std::move(config_servers));
 }
 
+void ShardRegistry::shut_down() { stopping_.cancel(); }
+
 void ShardRegistry::put(const ShardName& shard, SetAddress address) {
     const std::lock_guard lock(mutex_);
     auto& set = sets_[shard];
@@ -266,6 +272,7 @@ async::Task<Result<HostAndPort>> ShardRegistry::choose(std::shared_ptr<Set> set,
         if (auto host = set->pick(options.read_mode, options.tag_sets)) co_return *host;
         co_await discover(set, give_up, options.cancellation);
         if (auto host = set->pick(options.read_mode, options.tag_sets)) co_return *host;
+        if (is_shut_down()) co_return shutting_down();
         if (clock_.now() + pause >= give_up || options.cancellation.is_cancelled()) break;
         async::sleep_until wait(clock_, clock_.now() + pause);
         co_await wait;
@@ -317,6 +324,10 @@ async::Task<Result<bson::Document>> ShardRegistry::call_host(HostAndPort host,
 async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
                                                         bson::Document command,
                                                         CallOptions options) {
+    if (!options.cancellation.can_be_cancelled()) {
+        if (is_shut_down()) co_return shutting_down();
+        options.cancellation = stopping_;
+    }
     CO_TRY(const auto set, co_await find_set(shard, options.deadline));
     std::optional<Error> last;
     for (int attempt = 0; attempt < limits::primary_attempts; ++attempt) {
@@ -326,6 +337,7 @@ async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
         auto reply = co_await call_host(host, command, options);
         if (!reply) {
             const ErrorCode code = reply.error().code();
+            if (is_shut_down()) co_return shutting_down();
             if (!is_network_error(code)) co_return reply;
             set->failed(host);
             if (!options.is_retryable || clock_.now() >= options.deadline) co_return reply;

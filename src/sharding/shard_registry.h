@@ -67,6 +67,10 @@ public:
     ~ShardRegistry();
 
     void set_config_servers(SetAddress config_servers);
+    /// Ends calls without a cancellation of their own, also later ones, with ShutdownInProgress
+    /// (91): what this process does in the background waits for nobody when it goes.
+    void shut_down();
+    bool is_shut_down() const { return stopping_.is_cancelled(); }
 
     /// Sends a command (a whole OP_MSG body, $db included) to a member of the set and returns its
     /// reply, whatever its ok. Finds the primary, goes after it when it moves (not-primary errors),
@@ -117,6 +121,7 @@ private:
     async::Clock& clock_;
     async::Transport& transport_;
     replication::LogicalClock& logical_clock_;
+    async::Cancellation stopping_;
     // Guards the map; a Set guards itself.
     mutable std::mutex mutex_;
     std::map<ShardName, std::shared_ptr<Set>> sets_;  // Owners: this and running calls.

@@ -19,9 +19,10 @@ namespace tessera::sharding::testing {
 
 class TestCluster;
 
-/// What happens to one call between members, counted from 0; hello is not counted.
+/// What happens to one call between members, counted from 0; hello is not counted. `silent`: that
+/// one and all that follow are never answered.
 struct Fault {
-    enum class Kind { none, lost_before, lost_after };
+    enum class Kind { none, lost_before, lost_after, silent };
     Kind kind = Kind::none;
     int call = 0;
 };

@@ -62,7 +62,7 @@ SetAddress address_of(const HostAndPort& host) {
 }  // namespace
 
 async::Task<Result<std::string>> ClusterTransport::call(async::RemoteCall request,
-                                                        async::Cancellation) {
+                                                        async::Cancellation cancellation) {
     auto command = bson::Document::adopt(std::move(request.command_bson));
     TestNode* const node = cluster_.node(request.target);
     ASSERT(node != nullptr);
@@ -77,6 +77,12 @@ async::Task<Result<std::string>> ClusterTransport::call(async::RemoteCall reques
     const int number = cluster_.calls++;
     const Fault fault = cluster_.fault;
     const bool is_hit = fault.kind != Fault::Kind::none && number == fault.call;
+    if (fault.kind == Fault::Kind::silent && number >= fault.call) {
+        async::Notification answered;
+        co_await answered.wait(
+            cluster_.set.clock, request.deadline, answered.ticket(), std::move(cancellation));
+        co_return lost();
+    }
     async::sleep_until there(cluster_.set.clock, cluster_.set.clock.now() + 500us);
     co_await there;
     if (is_hit && fault.kind == Fault::Kind::lost_before) co_return lost();
@@ -119,7 +125,7 @@ TestNode::TestNode(TestCluster& cluster, replication::TestMember& its_member, Sh
     : member(its_member),
       name(std::move(its_name)),
       transport(cluster),
-      registry(cluster.set.clock, transport, {}),
+      registry(cluster.set.clock, transport, member.replication->logical_clock(), {}),
       reader(cluster),
       cache(cluster.set.clock, reader),
       state(cluster.set.clock, cache),
