@@ -127,8 +127,11 @@ TEST_F(RouterCount, DistinctIsTheUnionInOrder) {
 
 TEST_F(RouterCount, DistinctHasAnEnd) {
     for (const char* shard : {"A", "B", "C"}) {
-        const std::string large(6 << 20, *shard);
-        net.answers(shard, "distinct", "{'values':['" + large + "']}");
+        bson::ArrayBuilder values;
+        values.append(std::string(6 << 20, *shard));
+        bson::Builder reply;
+        reply.append_array("values", std::move(values).finish());
+        net.answers(shard, "distinct", std::move(reply).finish());
     }
     EXPECT_EQ(net.outcome("{'distinct':'items','key':'k'}"), "Location17217");
 }

@@ -196,7 +196,7 @@ TEST_F(RouterCursor, BelongsToItsCollection) {
 TEST_F(RouterCursor, LargeDocumentsAreSpreadOverBatches) {
     const std::string filler(6 << 20, 'x');
     for (const char* shard : {"A", "B", "C"})
-        net.holds(shard, {"{'_id':'" + std::string(shard) + "','f':'" + filler + "'}"});
+        net.holds_documents(shard, {bson::make("_id", shard, "f", filler)});
     bson::Document reply = find(",'sort':{'_id':1}");
     std::string ids;
     for (int i = 0; i < 3; ++i) {

@@ -25,15 +25,21 @@ void append_raw(Router& router, const std::vector<ShardAnswer>& answers, bson::B
     }
 }
 
-async::Task<Result<std::vector<ShardAnswer>>> send_to(Router& router,
-                                                      Invocation& invocation,
-                                                      std::vector<routing::ShardTarget> targets) {
+async::Task<std::vector<ShardAnswer>> ask(Router& router,
+                                          Invocation& invocation,
+                                          const std::vector<routing::ShardTarget>& targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(
             ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
-    auto answers = co_await call_shards(
+    co_return co_await call_shards(
         router, invocation, std::move(commands), primary_options(invocation, false));
+}
+
+async::Task<Result<std::vector<ShardAnswer>>> send_to(Router& router,
+                                                      Invocation& invocation,
+                                                      std::vector<routing::ShardTarget> targets) {
+    auto answers = co_await ask(router, invocation, targets);
     CO_TRY_OK(check_answers(answers));
     co_return answers;
 }
@@ -215,23 +221,59 @@ async::Task<Status> create_indexes_on_router(Router& router, Invocation& invocat
 
 namespace {
 
-async::Task<Status> change_on_owners(Router& router, Invocation& invocation) {
-    CO_TRY(const Namespace ns, invocation.request.collection());
-    invocation.ns = ns;
-    auto answers = co_await send_to_owners(router, invocation, ns);
+using Answers = Result<std::vector<ShardAnswer>>;
+
+Status append_changed(Router& router,
+                      Invocation& invocation,
+                      const Namespace& ns,
+                      const Answers& answers) {
     if (!answers && answers.error().code() == ErrorCode::namespace_not_found)
-        co_return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
-    if (!answers) co_return call_error(router, *invocation.operation, answers.error());
+        return Error(ErrorCode::namespace_not_found, "ns not found " + ns.to_string());
+    if (!answers) return call_error(router, *invocation.operation, answers.error());
     if (answers->size() == 1) append_payload(*answers->front().reply, invocation.reply);
     append_raw(router, *answers, invocation.reply);
     append_write_concern_errors(*answers, invocation.reply);
-    co_return Status();
+    return {};
+}
+
+async::Task<Status> change_on_owners(Router& router, Invocation& invocation) {
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    const Answers answers = co_await send_to_owners(router, invocation, ns);
+    co_return append_changed(router, invocation, ns, answers);
+}
+
+// A shard that does not have the index (any more) is as good as one that drops it now, if there is
+// one that does, or did in an attempt before: `has_dropped`.
+async::Task<Answers> drop_indexes_on(Router& router,
+                                     Invocation& invocation,
+                                     std::vector<routing::ShardTarget> targets,
+                                     bool& has_dropped) {
+    auto answers = co_await ask(router, invocation, targets);
+    for (const ShardAnswer& answer : answers)
+        has_dropped = has_dropped || answer.reply.has_value();
+    if (has_dropped)
+        std::erase_if(answers, [](const ShardAnswer& answer) {
+            return !answer.reply && answer.reply.error().code() == ErrorCode::index_not_found;
+        });
+    CO_TRY_OK(check_answers(answers));
+    co_return answers;
 }
 
 }  // namespace
 
 async::Task<Status> drop_indexes_on_router(Router& router, Invocation& invocation) {
-    return change_on_owners(router, invocation);
+    CO_TRY(const Namespace ns, invocation.request.collection());
+    invocation.ns = ns;
+    const Instant deadline = routing_deadline(router, *invocation.operation);
+    bool has_dropped = false;
+    const auto attempt = [&](const routing::RoutingInfo& info) {
+        return drop_indexes_on(router, invocation, routing::target_all(info), has_dropped);
+    };
+    auto running = sharding::with_routing<std::vector<ShardAnswer>>(
+        router.routing, ns.to_string(), deadline, attempt);
+    const Answers answers = co_await std::move(running);
+    co_return append_changed(router, invocation, ns, answers);
 }
 async::Task<Status> set_index_commit_quorum_on_router(Router& router, Invocation& invocation) {
     return change_on_owners(router, invocation);

@@ -51,6 +51,18 @@ double sum_of_doubles(const std::vector<ShardAnswer>& answers, std::string_view 
     return total;
 }
 
+// avgObjSize, in bytes whatever the scale of the other numbers.
+double average_size(const std::vector<ShardAnswer>& answers, std::string_view count_field) {
+    double bytes = 0;
+    double count = 0;
+    for (const ShardAnswer& answer : answers) {
+        const double here = (*answer.reply)[count_field].to_double();
+        bytes += here * (*answer.reply)["avgObjSize"].to_double();
+        count += here;
+    }
+    return count > 0 ? bytes / count : 0.0;
+}
+
 std::string raw_name(Router& router, const routing::ShardName& shard) {
     const auto address = router.shards.address(shard);
     return address ? address->to_string() : shard;
@@ -83,12 +95,13 @@ async::Task<Status> coll_stats_on_router(Router& router, Invocation& invocation)
     for (const std::string_view field : {"capped", "max", "maxSize", "wiredTiger"})
         if (answers->size() == 1) reply.append(field, (*answers->front().reply)[field]);
     const std::int64_t count = sum(*answers, "count");
-    const std::int64_t size = sum(*answers, "size");
     append_count(reply, "count", count);
     for (const std::string_view field :
          {"size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize", "numOrphanDocs"})
         append_count(reply, field, sum(*answers, field));
-    if (count > 0) append_count(reply, "avgObjSize", size / count);
+    if (count > 0)
+        append_count(
+            reply, "avgObjSize", static_cast<std::int64_t>(average_size(*answers, "count")));
     std::map<std::string, std::int64_t> index_sizes;
     for (const ShardAnswer& answer : *answers)
         if (const bson::Value sizes = (*answer.reply)["indexSizes"]; sizes.is_object())
@@ -129,13 +142,11 @@ async::Task<Status> db_stats_on_router(Router& router, Invocation& invocation) {
     bson::Builder& reply = invocation.reply;
     append_raw(router, answers, reply);
     reply.append("db", request.db);
-    const std::int64_t objects = sum(answers, "objects");
     for (const std::string_view field : {"collections", "views", "objects"})
         append_count(reply, field, sum(answers, field));
-    const double data = sum_of_doubles(answers, "dataSize");
-    reply.append("avgObjSize", objects > 0 ? data / static_cast<double>(objects) : 0.0);
-    reply.append("dataSize", data);
-    reply.append("storageSize", sum_of_doubles(answers, "storageSize"));
+    reply.append("avgObjSize", average_size(answers, "objects"));
+    for (const std::string_view field : {"dataSize", "storageSize"})
+        reply.append(field, sum_of_doubles(answers, field));
     append_count(reply, "indexes", sum(answers, "indexes"));
     for (const std::string_view field : {"indexSize", "totalSize"})
         reply.append(field, sum_of_doubles(answers, field));

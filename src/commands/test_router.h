@@ -86,6 +86,9 @@ public:
     /// Gives a shard documents, in the order in which it finds them. A find is answered with those
     /// that match, with $sortKey when it is asked for, an aggregate with all, both in batches.
     void holds(const std::string& shard, const std::vector<std::string>& documents);
+    void holds_documents(const std::string& shard, std::vector<bson::Document> documents) {
+        documents_[shard] = std::move(documents);
+    }
     /// The next `command` the shard gets is answered so, once; "*" as the shard: any of them.
     void answers(const std::string& shard, const std::string& command, bson::Document reply);
     void answers(const std::string& shard, const std::string& command, std::string_view reply) {

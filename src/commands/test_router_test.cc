@@ -245,10 +245,10 @@ bson::Document TestRouter::ask_config(bson::View command) {
 // ---- The shards -------------------------------------------------------------------------------
 
 void TestRouter::holds(const std::string& shard, const std::vector<std::string>& documents) {
-    auto& list = documents_[shard];
-    list.clear();
+    std::vector<bson::Document> list;
     for (const std::string& each : documents)
         list.push_back(json(each));
+    holds_documents(shard, std::move(list));
 }
 
 void TestRouter::answers(const std::string& shard,
