@@ -105,6 +105,15 @@ TEST_F(RouterCount, OneStaleShardRepeatsAll) {
     EXPECT_EQ(net.asked("count"), "A,B,C,A,B,C");
 }
 
+// It is tried again: the other error may have come of the old map too.
+TEST_F(RouterCount, AStaleShardCountsMoreThanAnothersError) {
+    net.answers("A", "count", failure(ErrorCode::bad_value));
+    net.answers("B", "count", net.stale("B"));
+    net.answers("C", "count", "{'n':1}");
+    answer("count", {"{'n':1}", "{'n':1}", "{'n':1}"});
+    EXPECT_EQ(net.outcome("{'count':'items'}"), "{'n':3}");
+}
+
 TEST_F(RouterCount, OfAViewIsAnAggregation) {
     answer_as_view("count");
     for (const char* shard : {"A", "B", "C"})
