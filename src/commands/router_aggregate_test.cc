@@ -254,6 +254,25 @@ TEST_F(RouterAggregate, AUnionAddsAnotherCollectionsDocuments) {
               "{'_id':1} {'_id':1} {'_id':2}");
 }
 
+// A hint is about the collection that the command names.
+TEST_F(RouterAggregate, AHintIsForItsOwnCollection) {
+    net.holds("B", {"{'_id':1,'r':25}"});
+    has_no_view("A", 4);
+    for (const char* stages :
+         {"{'$match':{'a':15}}",
+          "{'$match':{'a':15}},{'$lookup':{'from':'items','localField':'r','foreignField':'a',"
+          "'as':'f'}}",
+          "{'$match':{'a':{'$gte':15,'$lt':20}}},{'$unionWith':'items'}"}) {
+        net.forget();
+        EXPECT_TRUE(run("items", stages, ",'hint':'a_1'")["ok"].is_truthy()) << stages;
+        const auto calls = net.calls("aggregate");
+        ASSERT_FALSE(calls.empty());
+        EXPECT_TRUE(calls.front().command.view().has("hint")) << stages;
+        for (std::size_t i = 1; i < calls.size(); ++i)
+            EXPECT_FALSE(calls[i].command.view().has("hint")) << stages;
+    }
+}
+
 // ---- Output -----------------------------------------------------------------------------------
 
 TEST_F(RouterAggregate, OutOfOneShardToItselfGoesWhole) {

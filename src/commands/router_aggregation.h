@@ -17,6 +17,7 @@ struct RouterAggregation {
     Namespace source;                    // Below the views; the same without any.
     std::vector<bson::Document> stages;  // Those of the views first.
     FirstBatch first;
+    bool is_nested = false;  // Of a stage of another one: the command's hint is not about it.
 };
 
 /// Runs it and answers. Views among the sources are found out by the shards' answers.

@@ -197,7 +197,7 @@ Status check_answers(const std::vector<ShardAnswer>& answers) {
     const ShardAnswer* failed = nullptr;
     for (const ShardAnswer& answer : answers) {
         if (answer.reply) continue;
-        if (routing::is_stale_routing(answer.reply.error().code())) return answer.reply.error();
+        if (routing::needs_new_routing(answer.reply.error().code())) return answer.reply.error();
         if (failed == nullptr) failed = &answer;
     }
     if (failed == nullptr) return {};

@@ -24,7 +24,7 @@ async::Task<void> kill_remote(Router& router, HostAndPort host, bson::Document c
 
 bool is_unreachable(ErrorCode code) {
     return code == ErrorCode::host_unreachable || code == ErrorCode::host_not_found ||
-           code == ErrorCode::network_timeout || code == ErrorCode::shard_not_found ||
+           code == ErrorCode::network_timeout ||
            code == ErrorCode::network_interface_exceeded_time_limit ||
            code == ErrorCode::failed_to_satisfy_read_preference;
 }
@@ -142,7 +142,7 @@ async::Task<Result<std::vector<RemoteCursor>>> open_cursors(Router& router,
                 if (options.is_partial != nullptr) *options.is_partial = true;
                 continue;
             }
-            if (!failure || routing::is_stale_routing(error.code())) failure = error;
+            if (!failure || routing::needs_new_routing(error.code())) failure = error;
             continue;
         }
         auto cursor = RemoteCursor::open(router,

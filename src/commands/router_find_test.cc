@@ -184,6 +184,39 @@ TEST_F(RouterFind, LearnsThatACollectionWasSharded) {
     EXPECT_EQ(net.asked("find"), "A,C");
 }
 
+TEST_F(RouterFind, AsksAgainWhereDataIsWhenItsShardIsGone) {
+    goes_to("{'a':15}");
+    net.move_chunk(1, "C");
+    net.remove_shard("B");
+    net.holds("C", {"{'_id':1,'a':15}"});
+    EXPECT_EQ(found(",'filter':{'a':15}"), "{'_id':1,'a':15}");
+    EXPECT_EQ(found(",'sort':{'_id':1}"), "{'_id':1,'a':15}");
+    net.move_chunk(0, "C");
+    net.remove_shard("A");
+    net.holds("C", {"{'_id':1,'a':5}"});
+    EXPECT_EQ(found(",'allowPartialResults':true"), "{'_id':1,'a':5}");
+}
+
+TEST_F(RouterFind, OfAViewOverSeveralShardsIsAnAggregation) {
+    net.answers("A", "find", net.stale("A", "shop.items"));
+    net.answers("A",
+                "listCollections",
+                "{'cursor':{'id':0,'firstBatch':[{'name':'view','type':'view','options':"
+                "{'viewOn':'items','pipeline':[{'$match':{'x':1}}]}}]}}");
+    net.holds("A", {"{'_id':1,'s':1}", "{'_id':4,'s':4}"});
+    net.holds("B", {"{'_id':2,'s':2}", "{'_id':3,'s':3}"});
+    const bson::Document reply = net.run(
+        "{'find':'view','filter':{'b':1},'sort':{'s':1},'skip':1,'limit':3,'projection':{'s':1},"
+        "'batchSize':2,'hint':'s_1'}");
+    EXPECT_EQ(batch(reply), "{'_id':2,'s':2} {'_id':3,'s':3}");
+    EXPECT_EQ(cursor(reply)["ns"].as_string(), "shop.view");
+    EXPECT_EQ(batch(net.more(reply)), "{'_id':4,'s':4}");
+    EXPECT_EQ(net.asked("aggregate", "hint"), "A:'s_1' B:'s_1' C:'s_1'");
+    const std::string stages =
+        "A:[{'$match':{'x':1}},{'$match':{'b':1}},{'$sort':{'s':1}},{'$limit':4}]";
+    EXPECT_EQ(net.asked("aggregate", "pipeline").substr(0, stages.size()), stages);
+}
+
 TEST_F(RouterFind, GivesUpAfterTenStaleAnswers) {
     for (int i = 0; i < 11; ++i)
         net.answers("B", "find", net.stale("B"));

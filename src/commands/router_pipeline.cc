@@ -92,12 +92,11 @@ Result<bson::Document> RouterPipelineServices::call_one(const routing::ShardName
                                       primary_options(call_->invocation(), is_retryable)));
 }
 
-bson::Document RouterPipelineServices::shard_command(const Namespace& source,
-                                                     const std::vector<bson::Document>& stages,
+bson::Document RouterPipelineServices::shard_command(const ShardPart& part,
                                                      const bson::Document& let,
-                                                     const routing::ShardTarget& target,
-                                                     bool needs_merge) {
+                                                     const routing::ShardTarget& target) {
     const Request& request = call_->request();
+    const Namespace& source = part.source;
     bson::Builder command;
     if (source.collection.empty())
         command.append("aggregate", 1);
@@ -105,16 +104,15 @@ bson::Document RouterPipelineServices::shard_command(const Namespace& source,
         command.append("aggregate", source.collection);
     {
         auto list = command.array("pipeline");
-        for (const bson::Document& stage : stages)
+        for (const bson::Document& stage : part.stages)
             list.append(stage);
     }
     command.append("cursor", bson::Document());
-    if (needs_merge) command.append("fromRouter", true).append("needsMerge", true);
+    if (part.needs_merge) command.append("fromRouter", true).append("needsMerge", true);
     for (const std::string_view name :
          {"allowDiskUse", "collation", "bypassDocumentValidation", "writeConcern"})
         command.append(name, request.body[name]);
-    if (call_->request().body.has("hint") && needs_merge)
-        command.append("hint", request.body["hint"]);
+    if (part.takes_hint) command.append("hint", request.body["hint"]);
     if (!let.is_empty()) {
         bson::Builder values = command.object("let");
         for (const bson::Element& each : let.view())
@@ -132,8 +130,8 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_on_shard(
     bool writes) {
     Invocation& invocation = call_->invocation();
     std::vector<ShardCommand> commands;
-    commands.push_back(ShardCommand{
-        target.shard, shard_command(aggregation.source, aggregation.stages, let, target, false)});
+    const ShardPart part{aggregation.source, aggregation.stages, false, !aggregation.is_nested};
+    commands.push_back(ShardCommand{target.shard, shard_command(part, let, target)});
     OpenOptions options;
     options.call = writes ? primary_options(invocation, false) : call_options(invocation, true);
     TRY(auto cursors,
@@ -152,9 +150,9 @@ RouterPipelineServices::Cursor RouterPipelineServices::open_split(
     Invocation& invocation = call_->invocation();
     const query::SplitPipeline parts = query::split(pipeline);
     std::vector<ShardCommand> commands;
+    const ShardPart part{aggregation.source, parts.shard_part, true, !aggregation.is_nested};
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(ShardCommand{
-            target.shard, shard_command(aggregation.source, parts.shard_part, let, target, true)});
+        commands.push_back(ShardCommand{target.shard, shard_command(part, let, target)});
     OpenOptions options;
     options.call = call_options(invocation, true);
     TRY(auto cursors,
@@ -285,6 +283,7 @@ RouterPipelineServices::Cursor RouterPipelineServices::open(
     RouterAggregation aggregation;
     aggregation.ns = aggregation.source = to_namespace(ns);
     aggregation.stages = stages;
+    aggregation.is_nested = true;
     bool writes = false;
     return open_aggregation(std::move(aggregation), bson::Document(let), 1, writes);
 }

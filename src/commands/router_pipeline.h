@@ -102,11 +102,15 @@ private:
                       const query::Pipeline& pipeline,
                       query::PipelineContext context,
                       const std::vector<routing::ShardTarget>& targets);
-    bson::Document shard_command(const Namespace& source,
-                                 const std::vector<bson::Document>& stages,
+    struct ShardPart {
+        const Namespace& source;
+        const std::vector<bson::Document>& stages;
+        bool needs_merge = false;  // The router runs the rest.
+        bool takes_hint = false;
+    };
+    bson::Document shard_command(const ShardPart& part,
                                  const bson::Document& let,
-                                 const routing::ShardTarget& target,
-                                 bool needs_merge);
+                                 const routing::ShardTarget& target);
     Result<std::vector<bson::Document>> documents_of(const Namespace& ns,
                                                      std::string_view stage,
                                                      const bson::Value& spec,

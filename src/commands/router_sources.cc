@@ -35,8 +35,9 @@ Result<std::vector<bson::Document>> RouterPipelineServices::documents_of(
     std::vector<bson::Document> result;
     for (const routing::ShardTarget& target : targets) {
         std::vector<ShardCommand> commands;
+        const ShardPart part{ns, stages};
         commands.push_back(
-            ShardCommand{target.shard, shard_command(ns, stages, bson::Document(), target, false)});
+            ShardCommand{target.shard, shard_command(part, bson::Document(), target)});
         OpenOptions options;
         options.call = call_options(invocation, true);
         TRY(auto cursors,

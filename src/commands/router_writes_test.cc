@@ -237,6 +237,15 @@ TEST_F(RouterWrites, FollowsADatabaseThatMoved) {
     EXPECT_EQ(net.asked("insert"), "A,B");
 }
 
+TEST_F(RouterWrites, AsksAgainWhereDataBelongsWhenItsShardIsGone) {
+    insert({"15"});
+    net.move_chunk(1, "C");
+    net.remove_shard("B");
+    net.forget();
+    EXPECT_EQ(insert({"1", "15"}, unordered + with_numbers), "{'n':2}");
+    EXPECT_EQ(inserted(), "A[1] C[15]");
+}
+
 TEST_F(RouterWrites, GivesUpAfterFiveRoundsWithoutProgress) {
     for (int i = 0; i < 5; ++i)
         net.answers("B", "insert", net.stale("B"));

@@ -100,6 +100,11 @@ public:
     void hangs(const std::string& shard, const std::string& command);
     /// The shard's other member is its primary now; the old one says so.
     void step_down(const std::string& shard);
+    /// The shard is none of the cluster's any more, and nobody reaches it.
+    void remove_shard(const std::string& shard) {
+        removed_.insert(shard);
+        take_down(shard);
+    }
     /// Nobody reaches the shard's members.
     void take_down(const std::string& shard) { down_.insert(shard); }
     /// The StaleConfig by which a shard refuses what `ns` was sent with.
@@ -183,6 +188,7 @@ private:
     std::map<std::pair<std::string, std::string>, std::deque<Script>> scripts_;
     std::map<std::string, int> primaries_;  // By shard: 1 or 2.
     std::set<std::string> down_;
+    std::set<std::string> removed_;
     std::map<std::int64_t, Cursor> cursors_;
     std::int64_t last_cursor_ = 0;
     std::vector<Asked> asked_;

@@ -204,7 +204,7 @@ std::vector<bson::Document> TestRouter::config_documents(std::string_view collec
     std::vector<bson::Document> result;
     if (collection == "shards")
         for (const auto& [shard, primary] : primaries_)
-            result.push_back(
+            if (!removed_.contains(shard)) result.push_back(
                 bson::make("_id", shard, "host", shard + "/" + shard + "-1:1," + shard + "-2:1"));
     if (collection == "databases")
         for (const auto& [name, entry] : databases_)

@@ -9,8 +9,12 @@ bool is_stale_routing(ErrorCode code) {
            code == ErrorCode::shard_cannot_refresh_due_to_locks_held;
 }
 
+bool needs_new_routing(ErrorCode code) {
+    return is_stale_routing(code) || code == ErrorCode::shard_not_found;
+}
+
 std::optional<RefreshRequest> refresh_for(const Error& error, std::string_view ns) {
-    if (!is_stale_routing(error.code())) return std::nullopt;
+    if (!needs_new_routing(error.code())) return std::nullopt;
     const std::string_view details = error.details();
     const bson::View fields = details.empty() ? bson::View() : bson::View(details.data());
     RefreshRequest request;
@@ -24,6 +28,10 @@ std::optional<RefreshRequest> refresh_for(const Error& error, std::string_view n
         return request;
     }
     request.collection = ns;
+    if (error.code() == ErrorCode::shard_not_found) {
+        request.database = ns.substr(0, ns.find('.'));
+        return request;
+    }
     if (auto info = StaleConfigInfo::parse(fields)) {
         request.collection = info->ns;
         request.wanted_collection = info->wanted;

@@ -23,7 +23,10 @@ struct RefreshRequest {
 /// Whether the error is about stale routing: StaleConfig, StaleDbVersion, StaleEpoch,
 /// ShardCannotRefreshDueToLocksHeld.
 bool is_stale_routing(ErrorCode code);
-/// Unset when the error is not about stale routing. `ns` is what the request was about, for errors
+/// Whether a router must look again where data lives: the routing is stale, or names a shard that
+/// has been removed (ShardNotFound). The command has not been executed.
+bool needs_new_routing(ErrorCode code);
+/// Unset when the error needs no new routing. `ns` is what the request was about, for errors
 /// that carry no details.
 std::optional<RefreshRequest> refresh_for(const Error& error, std::string_view ns);
 

@@ -218,7 +218,7 @@ void WriteBatch::read_write_errors(const ChildBatch& child, View reply) {
             has_error[position] = true;
             first = std::min(first, position);
             Slot& slot = slots_[child.statements[position]];
-            if (is_stale_routing(code_of(error))) {
+            if (needs_new_routing(code_of(error))) {
                 slot.is_stale = true;
                 note_stale(error_of(error));
             } else {
@@ -275,7 +275,7 @@ void WriteBatch::on_reply(std::uint32_t id, View reply) {
 void WriteBatch::on_error(std::uint32_t id, const Error& error) {
     const auto found = round_.find(id);
     ASSERT(found != round_.end());
-    const bool is_stale = is_stale_routing(error.code());
+    const bool is_stale = needs_new_routing(error.code());
     if (is_stale) {
         note_stale(error);
     } else if (options_.is_in_transaction && !fatal_) {

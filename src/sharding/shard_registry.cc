@@ -321,6 +321,15 @@ async::Task<Result<bson::Document>> ShardRegistry::call_host(HostAndPort host,
     co_return reply;
 }
 
+// Of a shard of which nobody can be reached: it may have been removed, and its processes stopped.
+async::Task<Status> ShardRegistry::check_is_shard(ShardName shard, const CallOptions& options) {
+    const Instant until = std::min(options.deadline, clock_.now() + limits::hello_patience);
+    const Status asked = co_await refresh(until, options.cancellation);
+    if (asked && !set_of(shard))
+        co_return Error(ErrorCode::shard_not_found, "Shard " + shard + " not found");
+    co_return Status();  // Nobody knows better than what is known here.
+}
+
 async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
                                                         bson::Document command,
                                                         CallOptions options) {
@@ -332,6 +341,7 @@ async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
     std::optional<Error> last;
     for (int attempt = 0; attempt < limits::primary_attempts; ++attempt) {
         auto chosen = co_await choose(set, options);
+        if (!chosen && shard != config_shard) CO_TRY_OK(co_await check_is_shard(shard, options));
         if (!chosen) co_return last ? *last : std::move(chosen).error();
         const HostAndPort host = *chosen;
         auto reply = co_await call_host(host, command, options);

@@ -113,6 +113,7 @@ private:
                           HostAndPort host,
                           Instant deadline,
                           async::Cancellation cancellation);
+    async::Task<Status> check_is_shard(ShardName shard, const CallOptions& options);
     async::Task<Result<HostAndPort>> choose(std::shared_ptr<Set> set, const CallOptions& options);
 
     bson::Document with_cluster_time(bson::Document command) const;
