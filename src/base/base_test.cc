@@ -36,7 +36,7 @@ TEST(ErrorCode, PrintsTheWireNameOrItsLocation) {
 TEST(OpTime, ComparesByTermFirst) {
     EXPECT_LT((OpTime{{9, 9}, 1}), (OpTime{{1, 1}, 2}));
     EXPECT_LT((OpTime{{1, 1}, 2}), (OpTime{{1, 2}, 2}));
-    EXPECT_EQ(Timestamp::unpack(Timestamp(3, 4).packed()), (Timestamp{3, 4}));
+    EXPECT_EQ(Timestamp::unpack(Timestamp{3, 4}.packed()), (Timestamp{3, 4}));
 }
 
 TEST(HostAndPort, ParsesNamesPortsAndBrackets) {

@@ -28,12 +28,14 @@ struct State {
 };
 
 // The log is the one process-wide thing: an assertion must be able to write before it aborts.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): as said.
 State& state() {
     static State* const instance = new State;  // Never destroyed: threads may log at exit.
     return *instance;
 }
 std::atomic<int> verbosity_level{0};
 thread_local std::string thread_context = "-";
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
 WallTime system_wall_time() {
     return {std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -112,7 +114,7 @@ std::string format_line(Severity severity,
         R"({{"t":{{"$date":"{}"}},"s":"{}","c":"{}","id":{},"ctx":{},"msg":{})",
         date_text(clock ? clock() : system_wall_time()), letter_of(severity), name_of(component),
         id, quote_json(thread_context), quote_json(message));
-    if (attributes.size() > 0) {
+    if (!attributes.empty()) {
         line += ",\"attr\":{";
         bool is_first = true;
         for (const Attribute& attribute : attributes) {

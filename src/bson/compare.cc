@@ -263,8 +263,8 @@ bool equal(const Value& one, const Value& two) {
 }
 
 std::uint64_t hash(const Value& value, std::uint64_t seed) {
-    const auto rank = static_cast<std::uint64_t>(canonical_type(value.type()) + 2);
-    const std::uint64_t start = mix(seed, rank);
+    const int rank = canonical_type(value.type()) + 2;
+    const std::uint64_t start = mix(seed, static_cast<std::uint64_t>(rank));
     switch (value.type()) {
         case Type::int32:
             return hash_integer(value.as_int32(), start);

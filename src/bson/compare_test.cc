@@ -124,9 +124,8 @@ TEST(Compare, IsATotalOrderOverRandomValuesAndAgreesWithHash) {
     Arena arena;
     RandomValues values(7, arena);
     for (int round = 0; round < 200; ++round) {
-        std::vector<Value> some;
-        for (int i = 0; i < 12; ++i)
-            some.push_back(values.any());
+        std::vector<Value> some(12);
+        for (Value& value : some) value = values.any();
         for (const Value& a : some) {
             EXPECT_EQ(compare(a, a), 0);
             for (const Value& b : some) {

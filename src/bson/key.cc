@@ -279,7 +279,8 @@ private:
         const std::size_t start = key_.size();
         std::int32_t exponent = parts.exponent;
         const Coefficient scaled = scale(parts.coefficient, exponent);
-        append_big_endian(key_, static_cast<std::uint64_t>(exponent + 0x4000), 2);
+        const std::int32_t biased = exponent + 0x4000;
+        append_big_endian(key_, static_cast<std::uint64_t>(biased), 2);
         coefficient(scaled);
         if (parts.is_negative) invert(key_, start);
     }

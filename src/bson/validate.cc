@@ -51,14 +51,10 @@ Result<View> validate(std::string_view bytes, int nesting) {
         if (type == Type::code_with_scope) {
             if (depth + 1 > nesting)
                 return Error(ErrorCode::overflow, "BSON document nests too deeply");
-            const Value value(type, data, static_cast<std::uint32_t>(size));
-            TRY_OK([&]() -> Status {
-                // Recursion is bounded by `nesting`, which shrinks by what is used so far.
-                TRY([[maybe_unused]] const View scope,
-                    validate({value.as_scope().data(), value.as_scope().size()},
-                             nesting - depth - 1));
-                return {};
-            }());
+            const View scope = Value(type, data, static_cast<std::uint32_t>(size)).as_scope();
+            // Recursion is bounded by `nesting`, which shrinks by what is used so far.
+            const auto valid = validate({scope.data(), scope.size()}, nesting - depth - 1);
+            if (!valid) return valid.error();
         }
         at = data + size;
     }

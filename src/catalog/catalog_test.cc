@@ -508,7 +508,7 @@ TEST_P(CatalogTest, AnOplogIsKeyedByItsTimestamps) {
     auto transaction = begin();
     const auto id = collection->insert(*transaction, entry);
     ASSERT_TRUE(id.has_value());
-    EXPECT_EQ(Timestamp::unpack(static_cast<std::uint64_t>(id->value)), Timestamp(5, 1));
+    EXPECT_EQ(Timestamp::unpack(static_cast<std::uint64_t>(id->value)), (Timestamp{5, 1}));
     EXPECT_TRUE(transaction->commit());
     EXPECT_TRUE(collection->record_table()->options().is_logged);
 }

@@ -95,15 +95,15 @@ TEST(Durability, TakesUnloggedTablesBackToTheCheckpoint) {
             if (i == 20) {
                 engine->set_stable({10, 0});
                 ASSERT(engine->checkpoint().has_value());
-                ASSERT(engine->last_checkpoint() == Timestamp(10, 0));
+                ASSERT(engine->last_checkpoint() == (Timestamp{10, 0}));
             }
         }
         engine->set_stable({25, 0});
         ASSERT(engine->flush_journal().has_value());
     });
     const auto engine = open(directory.path());
-    EXPECT_EQ(engine->recovery_timestamp(), Timestamp(10, 0));
-    EXPECT_EQ(engine->stable(), Timestamp(10, 0));
+    EXPECT_EQ(engine->recovery_timestamp(), (Timestamp{10, 0}));
+    EXPECT_EQ(engine->stable(), (Timestamp{10, 0}));
     EXPECT_EQ(count(*engine, "t"), 10);
     EXPECT_EQ(count(*engine, "o"), 30);
     EXPECT_FALSE((*engine->open_table("t"))->options().is_logged);
@@ -120,7 +120,7 @@ TEST(Durability, ACleanCloseKeepsStable) {
         engine->set_stable({15, 0});
     }
     const auto engine = open(directory.path());
-    EXPECT_EQ(engine->recovery_timestamp(), Timestamp(15, 0));
+    EXPECT_EQ(engine->recovery_timestamp(), (Timestamp{15, 0}));
     EXPECT_EQ(count(*engine, "t"), 1);
     EXPECT_TRUE((*engine->open_table("t"))->options().has_small_values);
 }
