@@ -195,6 +195,19 @@ TEST_F(RouterExplain, SaysHowPlansOfShardsAreJoined) {
     EXPECT_EQ(stage_of("{'find':'items','filter':{'a':5}}"), "SINGLE_SHARD A:IXSCAN");
 }
 
+TEST_F(RouterExplain, ShardsExplainWhatTheyWouldBeAsked) {
+    stage_of("{'find':'items','sort':{'b':1},'skip':2,'limit':3,'batchSize':1}");
+    for (const auto& call : net.calls("explain"))
+        EXPECT_EQ(text(call.command["explain"].as_view()),
+                  "{'find':'items','sort':{'b':1},'batchSize':1,'limit':5}");
+    net.forget();
+    stage_of("{'find':'items','limit':-3}");
+    EXPECT_EQ(text(net.last("explain")["explain"].as_view()), "{'find':'items','limit':-3}");
+    stage_of("{'find':'items','filter':{'a':5},'skip':2,'limit':3}");
+    EXPECT_EQ(text(net.last("explain")["explain"].as_view()),
+              "{'find':'items','filter':{'a':5},'skip':2,'limit':3}");
+}
+
 TEST_F(RouterExplain, AddsUpWhatTheShardsCounted) {
     answer("explain",
            {"{'queryPlanner':{},'executionStats':{'nReturned':1,'executionTimeMillis':7,"

@@ -8,6 +8,7 @@
 #include "commands/router_commands.h"
 #include "commands/router_pipeline.h"
 #include "query/pipeline/split.h"
+#include "routing/merge.h"
 
 namespace tessera::commands {
 namespace {
@@ -130,6 +131,36 @@ Status append_pipeline(Router& router,
     return {};
 }
 
+// A find as each of several shards gets it: skipping is the router's.
+bson::Document merged_find(bson::View command) {
+    bson::Builder part;
+    for (const bson::Element& field : command)
+        if (field.name != "skip" && field.name != "limit") part.append(field);
+    const std::int64_t skip = command["skip"].to_int64();
+    if (const auto limit = routing::shard_limit(skip, command["limit"].to_int64()))
+        part.append_integer("limit", *limit);
+    return std::move(part).finish();
+}
+
+// What is none the shards refuse.
+bool is_count(const bson::Value& value) {
+    return value.is_missing() || (value.is_number() && value.to_int64() >= 0);
+}
+
+bson::Document explain_command(Router& router,
+                               const Request& request,
+                               bson::View command,
+                               const routing::ShardTarget& target,
+                               bool is_merged) {
+    const bool is_find = command.front().name == "find" && is_count(command["skip"]) &&
+                         is_count(command["limit"]);
+    if (!is_merged || !is_find) return forwarded(router, request, &target);
+    bson::Builder explain;
+    explain.append("explain", merged_find(command));
+    explain.append_all(forwarded(router, request, &target, {"explain"}));
+    return std::move(explain).finish();
+}
+
 async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   Invocation& invocation,
                                                   bson::View command,
@@ -137,8 +168,9 @@ async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
     CO_TRY(const auto targets, target_read(invocation.request, info, filter_of(command)));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(
-            ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+        commands.push_back(ShardCommand{
+            target.shard,
+            explain_command(router, invocation.request, command, target, targets.size() > 1)});
     auto answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
