@@ -56,6 +56,8 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
 async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             std::string ns,
                                             Instant deadline);
+/// Drops a collection as a config primary before this one had noted; nothing when it is gone.
+async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::Uuid uuid);
 async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
                                              std::string db,
                                              Instant deadline);

@@ -162,6 +162,8 @@ async::Task<void> MemberSharding::take_over() {
                          9000410,
                          "The cluster's catalogue could not be initialized",
                          {{"error", status.error()}});
+        else
+            background_.spawn(finish_drops());
         co_await resume_renames(*this);
     } else {
         load_identity();
@@ -183,6 +185,24 @@ async::Task<void> MemberSharding::take_over() {
                 background_.spawn(renames.watch(std::move(each), Duration()));
         if (ranges) background_.spawn(source.resolve_inherited(std::move(*ranges)));
         if (databases) co_await move_source.resolve_inherited(std::move(*databases));
+    }
+}
+
+// Drops a config primary before this one had begun.
+async::Task<void> MemberSharding::finish_drops() {
+    for (int attempt = 0; attempt < sharding::limits::drop_attempts; ++attempt) {
+        if (stopping_.is_cancelled() || !member.replication->is_writable_primary()) co_return;
+        const auto drops = catalog.noted_drops();
+        Status status = drops ? Status() : Status(drops.error());
+        for (std::size_t i = 0; status && i < drops->size(); ++i)
+            status = co_await finish_drop(*this, (*drops)[i].first, (*drops)[i].second);
+        if (status) co_return;
+        log::warning(log::Component::sharding,
+                     9000414,
+                     "A drop that was begun before could not be finished yet",
+                     {{"error", status.error()}});
+        const auto ticket = stop_.ticket();
+        co_await stop_.wait(member.clock, member.clock.now() + 1s, ticket, stopping_);
     }
 }
 

@@ -68,6 +68,7 @@ struct MemberSharding : replication::RoleObserver {
 
 private:
     async::Task<void> take_over();
+    async::Task<void> finish_drops();
     async::Task<void> delete_ranges();
     async::Task<void> balance();
     std::mutex database_locks_mutex_;  // Guards database_locks_.

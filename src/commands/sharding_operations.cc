@@ -4,6 +4,10 @@
 // is no migration goes: the shards concerned block it (_shardsvrBeginChange), the catalogue
 // changes, the shards forget what they knew and go on (_shardsvrEndChange). A shard that hears
 // nothing more goes on by itself after limits::change_lease, and then asks the catalogue.
+//
+// A drop removes the documents first and the entry last: what is half dropped is still sharded, and
+// dropping it again finishes it. The config servers note the drop before, so that a new primary of
+// theirs does so by itself.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -40,7 +44,8 @@ async::Task<void> end_change(MemberSharding& sharding,
                              std::vector<ShardName> shards,
                              std::string ns) {
     for (const ShardName& shard : shards) {
-        bson::Document command = bson::make("_shardsvrEndChange", ns, "$db", "admin");
+        const Term term = sharding.member.replication->writable_term();
+        bson::Document command = bson::make("_shardsvrEndChange", ns, "term", term, "$db", "admin");
         const Instant deadline = sharding.member.clock.now() + sharding::limits::ddl_step;
         const auto reply = co_await ask_shard(sharding, shard, std::move(command), deadline);
         if (!reply)
@@ -62,6 +67,7 @@ async::Task<Status> begin_change(MemberSharding& sharding,
     for (const ShardName& shard : shards) {
         bson::Builder body;
         body.append("_shardsvrBeginChange", ns);
+        body.append("term", sharding.member.replication->writable_term());
         if (shard == db.primary) db.version.append_to(body, "databaseVersion");
         body.append("$db", "admin");
         bson::Document command = std::move(body).finish();
@@ -394,8 +400,8 @@ async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
     } else {
         shards.push_back(db->primary);
     }
-    CO_TRY_OK(co_await begin_change(sharding, shards, ns, *db, deadline));
-    auto status = co_await sharding.catalog.drop_collection(ns);
+    if (entry) CO_TRY_OK(co_await sharding.catalog.note_drop(*entry));
+    auto status = co_await begin_change(sharding, shards, ns, *db, deadline);
     if (status) {
         for (const ShardName& shard : shards) {
             bson::Document command =
@@ -404,10 +410,18 @@ async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
             if (!reply && reply.error().code() != ErrorCode::namespace_not_found)
                 status = reply.error();
         }
+        if (status) status = co_await sharding.catalog.drop_collection(ns);
+        co_await end_change(sharding, shards, ns);
     }
-    co_await end_change(sharding, shards, ns);
     if (status)
         co_await sharding.catalog.log_change("changelog", "dropCollection", ns, bson::Document());
+    co_return status;
+}
+
+// For a client, who is told of a failure: a later primary is not to surprise him with a success.
+async::Task<Status> drop_or_forget(MemberSharding& sharding, std::string ns, Instant deadline) {
+    auto status = co_await drop_collection_everywhere(sharding, ns, deadline);
+    if (!status) (void)co_await sharding.catalog.forget_drop(std::move(ns));
     co_return status;
 }
 
@@ -417,6 +431,14 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             std::string ns,
                                             Instant deadline) {
     const auto turn = co_await sharding.lock_database(Namespace::split(ns).db);
+    co_return co_await drop_or_forget(sharding, std::move(ns), deadline);
+}
+
+async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::Uuid uuid) {
+    const auto turn = co_await sharding.lock_database(Namespace::split(ns).db);
+    CO_TRY(const auto entry, sharding.catalog.collection(ns));
+    if (!entry || entry->uuid != uuid) co_return co_await sharding.catalog.forget_drop(ns);
+    const Instant deadline = sharding.member.clock.now() + sharding::limits::ddl_step;
     co_return co_await drop_collection_everywhere(sharding, std::move(ns), deadline);
 }
 
@@ -429,7 +451,7 @@ async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
     CO_TRY(const auto collections, sharding.catalog.collections());
     for (const routing::CollectionEntry& each : collections) {
         if (Namespace::split(each.ns).db != db) continue;
-        CO_TRY_OK(co_await drop_collection_everywhere(sharding, each.ns, deadline));
+        CO_TRY_OK(co_await drop_or_forget(sharding, each.ns, deadline));
     }
     CO_TRY(const auto shards, sharding.catalog.shards());
     for (const sharding::ShardEntry& each : shards) {

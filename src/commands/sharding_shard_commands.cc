@@ -49,13 +49,15 @@ async::Task<Status> begin_change(Member& member, Invocation& invocation) {
     CO_TRY(const auto expected, expected_version(invocation.request));
     const Instant now = member.clock.now();
     const Instant half = now + sharding::limits::change_lease / 2;
+    const Term term = invocation.request.body["term"].to_int64();
     CO_TRY_OK(sharding->state.begin_change(ns,
                                            sharding::ShardingState::Section::reads_too,
-                                           now + sharding::limits::change_lease));
+                                           now + sharding::limits::change_lease,
+                                           term));
     auto status = co_await sharding->state.drain_writes(ns, half);
     if (status && expected)
         status = co_await sharding->state.await_primary_shard(ns, *expected, half);
-    if (!status) sharding->state.end_change(ns);
+    if (!status) sharding->state.end_change(ns, term);
     co_return status;
 }
 
@@ -63,7 +65,7 @@ async::Task<Status> end_change(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(const std::string ns, name_argument(invocation.request));
     sharding->state.forget(ns);
-    sharding->state.end_change(ns);
+    sharding->state.end_change(ns, invocation.request.body["term"].to_int64());
     co_return Status();
 }
 

@@ -93,6 +93,8 @@ public:
     Status check_writable(const Namespace& ns, bool speaks_hello = true) const;
     /// NotPrimaryNoSecondaryOk (13435), NotPrimaryOrSecondary (13436).
     Status check_readable(const Namespace& ns, const ReadAccess& access) const;
+    /// In which this member accepts writes; term_uninitialized while it does not.
+    Term writable_term() const { return writable_term_.load(); }
     bool is_writable_primary() const { return writable_term_.load() != term_uninitialized; }
     consensus::MemberState state() const;
 

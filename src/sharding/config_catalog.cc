@@ -11,6 +11,12 @@
 namespace tessera::sharding {
 namespace {
 
+constexpr std::string_view drop_operation = "dropCollection";
+
+bson::Document drop_id(const std::string& ns) {
+    return bson::make("namespace", ns, "operationType", drop_operation);
+}
+
 Error no_such_shard(const ShardName& name) {
     return {ErrorCode::shard_not_found, "Shard '" + name + "' does not exist"};
 }
@@ -49,6 +55,7 @@ async::Task<Status> ConfigCatalog::initialize() {
                              "mongos",
                              "changelog",
                              "actionlog",
+                             "system.sharding_ddl_coordinators",
                              "version"})
         CO_TRY_OK(store_.ensure_collection(config_ns(name)));
     const bson::Document id = bson::make("_id", 1);
@@ -398,7 +405,34 @@ async::Task<Status> ConfigCatalog::drop_collection(std::string ns) {
     const auto permit = co_await changes_.acquire();
     std::vector<DocumentWrite> writes;
     CO_TRY_OK(remove_collection(ns, writes));
+    const bson::Document note = bson::make("_id", drop_id(ns));
+    writes.push_back(config_removal(ddl_coordinators_ns().collection, note));
     co_return co_await store_.apply(std::move(writes));
+}
+
+async::Task<Status> ConfigCatalog::note_drop(routing::CollectionEntry entry) {
+    const auto permit = co_await changes_.acquire();
+    co_return co_await store_.put(
+        ddl_coordinators_ns(),
+        bson::make("_id", drop_id(entry.ns), "ns", entry.ns, "uuid", entry.uuid));
+}
+
+async::Task<Status> ConfigCatalog::forget_drop(std::string ns) {
+    const auto permit = co_await changes_.acquire();
+    co_return co_await store_.remove(ddl_coordinators_ns(), bson::make("_id", drop_id(ns)));
+}
+
+Result<std::vector<std::pair<std::string, bson::Uuid>>> ConfigCatalog::noted_drops() const {
+    TRY(const auto found,
+        store_.find(ddl_coordinators_ns(), bson::make("_id.operationType", drop_operation)));
+    std::vector<std::pair<std::string, bson::Uuid>> result;
+    for (const bson::Document& each : found) {
+        if (!each["ns"].is_string())
+            return Error(ErrorCode::no_such_key, "a drop's document lacks its fields");
+        TRY(const bson::Uuid uuid, bson::uuid_in(each["uuid"]));
+        result.emplace_back(each["ns"].as_string(), uuid);
+    }
+    return result;
 }
 
 async::Task<Status> ConfigCatalog::set_collection_fields(std::string ns, bson::Document fields) {

@@ -92,7 +92,12 @@ public:
     async::Task<Result<bool>> resolve_move_primary(DatabaseCommit move);
     async::Task<Status> create_collection(routing::CollectionEntry entry,
                                           std::vector<routing::Chunk> chunks);
+    /// Forgets the collection, and a drop of it that was noted.
     async::Task<Status> drop_collection(std::string ns);
+    /// What a config primary that comes after this one is to finish.
+    async::Task<Status> note_drop(routing::CollectionEntry entry);
+    async::Task<Status> forget_drop(std::string ns);
+    Result<std::vector<std::pair<std::string, bson::Uuid>>> noted_drops() const;
     /// noBalance, chunkSize ... of one collection: fields to set in its entry.
     async::Task<Status> set_collection_fields(std::string ns, bson::Document fields);
 

@@ -62,6 +62,8 @@ inline constexpr int session_links = 100'000;
 inline constexpr Duration session_wait = std::chrono::seconds(10);
 /// A shard leaves a critical section that the config servers asked for after so long by itself.
 inline constexpr Duration change_lease = std::chrono::seconds(30);
+/// Attempts of a new config primary, a second apart, at a drop its predecessor had begun.
+inline constexpr int drop_attempts = 120;
 /// A shard that takes part in a rename asks how it ended when it has heard nothing for so long.
 inline constexpr Duration rename_patience = std::chrono::seconds(5);
 /// How long a rename may wait for moves of ranges to end on all shards.

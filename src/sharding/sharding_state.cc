@@ -282,22 +282,31 @@ async::Task<Status> ShardingState::await_readable(std::string ns, Instant deadli
     }
 }
 
-Status ShardingState::begin_change(const std::string& ns, Section section, Instant until) {
+Status ShardingState::begin_change(const std::string& ns,
+                                   Section section,
+                                   Instant until,
+                                   Term term) {
     const std::lock_guard lock(mutex_);
     Collection& collection = collections_[ns];
-    if (is_blocked(collection, Access::write) || is_database_blocked(ns, Access::write))
+    const bool is_left_behind = term != term_uninitialized &&
+                                collection.section_until != async::no_deadline &&
+                                collection.section_term <= term;
+    if ((is_blocked(collection, Access::write) && !is_left_behind) ||
+        is_database_blocked(ns, Access::write))
         return Error(ErrorCode::conflicting_operation_in_progress,
                      "another change of the placement of " + ns + " is in progress");
     collection.section = section;
     collection.section_until = until;
+    collection.section_term = term;
     return {};
 }
 
-void ShardingState::end_change(const std::string& ns) {
+void ShardingState::end_change(const std::string& ns, Term term) {
     {
         const std::lock_guard lock(mutex_);
         Collection& collection = collections_[ns];
         if (collection.section_until == async::no_deadline) return;  // A migration's.
+        if (collection.section_term > term) return;
         collection.section = Section::none;
         collection.section_until = async::no_deadline;
     }

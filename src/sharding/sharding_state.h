@@ -77,11 +77,17 @@ public:
     void enter_critical_section(const std::string& ns, Section section, Instant until);
     void leave_critical_section(const std::string& ns);
     bool is_in_critical_section(const std::string& ns) const;
-    /// Begins a section of one collection for a change of its placement. Fails with
-    /// ConflictingOperationInProgress (117) when it or its database is in one already.
-    Status begin_change(const std::string& ns, Section section, Instant until);
-    /// Ends what begin_change() began, and nothing else.
-    void end_change(const std::string& ns);
+    /// Begins a section of one collection for a change of its placement by the config primary of
+    /// `term`, who makes one such change of a database at a time: a section it or one before it
+    /// began is taken over, since nobody is at it any more. Without a term: a shard's own change,
+    /// which takes nothing over. Fails with
+    /// ConflictingOperationInProgress (117) while the collection or its database is in another one.
+    Status begin_change(const std::string& ns,
+                        Section section,
+                        Instant until,
+                        Term term = term_uninitialized);
+    /// Ends what begin_change() began, by that config primary or one before it, and nothing else.
+    void end_change(const std::string& ns, Term term = term_uninitialized);
     /// Begins a critical section of a database's unsharded collections; the same failure when one
     /// of them is in a section of its own.
     Status begin_database_section(const std::string& db);
@@ -124,7 +130,8 @@ private:
         bool is_known = false;
         routing::ChunkMap::Pointer chunks;
         Section section = Section::none;
-        Instant section_until = async::no_deadline;
+        Instant section_until = async::no_deadline;  // Set: of begin_change().
+        Term section_term = term_uninitialized;
         std::vector<std::weak_ptr<InUse>> in_use;
         std::size_t prune_at = 64;
     };

@@ -163,29 +163,40 @@ TEST_F(State, ADatabasesSectionLeavesShardedCollectionsAlone) {
 
 TEST_F(State, ChangesOfOneCollectionAndOfItsDatabaseExcludeEachOther) {
     const Instant lease = clock_.now() + std::chrono::seconds(30);
-    ASSERT_TRUE(state_.begin_change("shop.plain", Section::reads_too, lease).has_value());
+    ASSERT_TRUE(state_.begin_change("shop.plain", Section::reads_too, lease, 1).has_value());
     const auto refused = state_.begin_database_section("shop");
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code(), ErrorCode::conflicting_operation_in_progress);
-    state_.end_change("shop.plain");
+    state_.end_change("shop.plain", 1);
     ASSERT_TRUE(state_.begin_database_section("shop").has_value());
-    EXPECT_FALSE(state_.begin_change("shop.plain", Section::reads_too, lease).has_value());
+    EXPECT_FALSE(state_.begin_change("shop.plain", Section::reads_too, lease, 1).has_value());
 }
 
 TEST_F(State, EndingAChangeDoesNotEndAMigrationsSection) {
     state_.enter_critical_section("shop.items", Section::writes, async::no_deadline);
     const Instant lease = clock_.now() + std::chrono::seconds(30);
-    EXPECT_FALSE(state_.begin_change("shop.items", Section::reads_too, lease).has_value());
-    state_.end_change("shop.items");
+    EXPECT_FALSE(state_.begin_change("shop.items", Section::reads_too, lease, 1).has_value());
+    state_.end_change("shop.items", 1);
     EXPECT_TRUE(state_.is_in_critical_section("shop.items"));
 }
 
 TEST_F(State, AChangeThatIsForgottenEndsByItself) {
     const Instant lease = clock_.now() + std::chrono::seconds(30);
-    ASSERT_TRUE(state_.begin_change("shop.plain", Section::reads_too, lease).has_value());
+    ASSERT_TRUE(state_.begin_change("shop.plain", Section::reads_too, lease, 1).has_value());
     EXPECT_FALSE(may("shop.plain", unsharded(), Access::read));
     clock_.advance(std::chrono::seconds(31));
     EXPECT_TRUE(may("shop.plain", unsharded(), Access::read));
+}
+
+TEST_F(State, AChangeIsTakenOverByALaterConfigPrimaryAndNotEndedByAnEarlierOne) {
+    const Instant lease = clock_.now() + std::chrono::seconds(30);
+    ASSERT_TRUE(state_.begin_change("shop.items", Section::reads_too, lease, 2).has_value());
+    EXPECT_FALSE(state_.begin_change("shop.items", Section::reads_too, lease, 1).has_value());
+    ASSERT_TRUE(state_.begin_change("shop.items", Section::reads_too, lease, 3).has_value());
+    state_.end_change("shop.items", 2);
+    EXPECT_FALSE(may("shop.items", sharded(), Access::read));
+    state_.end_change("shop.items", 3);
+    EXPECT_TRUE(may("shop.items", sharded(), Access::read));
 }
 
 TEST_F(State, DrainingADatabaseWaitsForItsUnshardedRequests) {

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drops of sharded collections that are interrupted: what is half dropped is never taken for an
+unsharded collection, and ends dropped."""
+
+import threading
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from lib.server import connect
+from lib.shards import ShardedCluster
+from lib.wait import wait_until
+
+
+@pytest.fixture
+def cluster(folder):
+    made = ShardedCluster(folder, members=2, config_members=3).start()
+    made.client.admin.command("balancerStop")
+    made.shard_collection("db.items", {"n": 1}, splits=[{"n": 50}], moves=[({"n": 50}, "shard1")])
+    made.client.db.items.insert_many([{"_id": i, "n": i} for i in range(100)])
+    yield made
+    made.close()
+
+
+def has_entry(cluster):
+    collections = cluster.config.primary().client.config.collections
+    return collections.find_one({"_id": "db.items"}) is not None
+
+
+def has_documents(shard):
+    return "items" in shard.primary().client.db.list_collection_names()
+
+
+def interrupted(cluster, command, ends_router):
+    """Kills the config primary when the first shard has dropped its part and not yet said so."""
+    secondary = cluster.shards[0].secondaries()[0]
+    secondary.freeze()  # No majority has what the shard's primary does.
+
+    def drop():
+        try:
+            with connect(cluster.routers[0].port) as client:
+                client.db.command(command)
+        except PyMongoError:
+            pass  # Whether it came through is what is looked at.
+    dropping = threading.Thread(target=drop)
+    dropping.start()
+    wait_until(lambda: not has_documents(cluster.shards[0]), 30, "a part that is dropped")
+    if ends_router:
+        cluster.routers[0].kill9()
+    victim = cluster.config.primary()
+    victim.kill9()
+    wait_until(lambda: cluster.config.primary() is not victim, 30, "another config primary")
+    assert has_entry(cluster) and has_documents(cluster.shards[1])
+    secondary.thaw()
+    if ends_router:
+        cluster.routers[0].start()
+    dropping.join()
+    victim.start()
+
+
+@pytest.mark.parametrize("command, ends_router", [("drop", True), ("dropDatabase", False)])
+def test_a_drop_whose_config_primary_dies_is_finished(cluster, command, ends_router):
+    interrupted(cluster, {command: "items" if command == "drop" else 1}, ends_router)
+    wait_until(lambda: not has_entry(cluster), 60, "the end of the drop")
+    for shard in cluster.shards:
+        assert not has_documents(shard)
+        shard.wait_replicated()
+    notes = cluster.config.primary().client.config["system.sharding_ddl_coordinators"]
+    assert notes.count_documents({}) == 0
+    items = connect(cluster.routers[0].port).db.items
+    items.insert_one({"_id": 1000, "n": 1000})
+    assert [d["_id"] for d in items.find()] == [1000]
+    items.database.client.admin.command("shardCollection", "db.items", key={"_id": 1})
+    assert items.count_documents({}) == 1
+    items.drop()
+    assert not any(has_documents(shard) for shard in cluster.shards)
+    items.database.client.close()
+
+
+def test_a_drop_that_a_shard_does_not_answer_is_finished_by_another(cluster):
+    second = cluster.shards[1].primary()
+    second.freeze()
+    try:
+        with pytest.raises(PyMongoError):
+            cluster.client.db.command("drop", "items", maxTimeMS=3000)
+        assert has_entry(cluster)
+    finally:
+        second.thaw()
+
+    def drops():
+        cluster.client.db.items.drop()  # It may be dropped by now.
+        return not has_entry(cluster)
+    wait_until(drops, 90, "a drop")
+    assert not any(has_documents(shard) for shard in cluster.shards)
