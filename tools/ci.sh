@@ -59,9 +59,10 @@ asan() {
 }
 
 tsan() {
-    tools/build.sh tsan tessera async_test net_test storage_test server_test replication_test
+    tools/build.sh tsan tessera async_test net_test storage_test server_test replication_test \
+        catalog_test sharding_test
     export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp"
-    unit tsan -R '^(async|net|server|storage|replication)\.'
+    unit tsan -R '^(async|net|server|storage|replication|catalog|sharding)\.'
     end_to_end tsan test_standalone.py test_replica_set.py test_replication.py test_sharding.py \
         test_sharding_chunks.py test_index_builds.py test_operations.py
 }
@@ -70,7 +71,8 @@ tsan() {
 fuzz() {
     local name names corpus learned found
     read -ra names <<<"${FUZZERS:-$(cd fuzz && printf '%s ' *_fuzz.cc)}"
-    names=("${names[@]%_fuzz.cc}")
+    names=("${names[@]%.cc}")
+    names=("${names[@]%_fuzz}")
     tools/build.sh fuzz "${names[@]/%/_fuzz}"
     for name in "${names[@]}"; do
         corpus="$PWD/fuzz/corpus/$name" learned="$PWD/build/fuzz/corpus/$name"

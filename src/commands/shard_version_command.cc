@@ -29,7 +29,7 @@ async::Task<Status> shard_version_on_router(Router& router, Invocation& invocati
                         "Collection " + ns.to_string() + " is not sharded.");
     const routing::ChunkVersion version = info.chunks->version();
     invocation.reply.append("version",
-                            Timestamp(version.placement.major, version.placement.minor));
+                            Timestamp{version.placement.major, version.placement.minor});
     invocation.reply.append("versionEpoch", version.generation.epoch);
     invocation.reply.append("versionTimestamp", version.generation.timestamp);
     co_return Status();
