@@ -87,29 +87,27 @@ def measure(ours, peer, folder):
             side.close()
 
 
-def cpu_of(process, uri, requests=40000):
-    """CPU of a process that stands between client and server, a point read."""
+def cpu_of(processes, uri, requests=40000):
+    """CPU of each of the processes, a point read."""
     run_load(uri, "find_by_id", requests // 10)
-    before = sum(process.cpu_times()[:2])
+    before = [sum(process.cpu_times()[:2]) for process in processes]
     run_load(uri, "find_by_id", requests)
-    return (sum(process.cpu_times()[:2]) - before) * 1e6 / requests
+    return [(sum(process.cpu_times()[:2]) - start) * 1e6 / requests
+            for process, start in zip(processes, before)]
 
 
-def router_microseconds(cluster):
-    """(CPU the router spends on a point read it sends to one shard, what a relay would)."""
+def router_microseconds(cluster, shard_primary):
+    """CPU of a point read: (the router's, the shard's for the router, the shard's asked directly),
+    each the least of the turns."""
+    cluster.client.admin.command("balancerStop")  # All stays on one shard.
     cluster.client.admin.command("shardCollection", "bench.documents", key={"_id": 1})
     fill(cluster.client)
     host = cluster.uri.split("//", 1)[1].split("/", 1)[0].split(",")[0]
-    port = int(host.rsplit(":", 1)[1])
-    router = cluster.process_at(port)
-    with subprocess.Popen([pathlib.Path(server.BIN) / "relay", str(port)],
-                          stdout=subprocess.PIPE, text=True) as relay:
-        try:
-            through = f"mongodb://127.0.0.1:{int(relay.stdout.readline())}/?directConnection=true"
-            spent = []
-            for _ in range(ROUNDS):
-                spent.append((cpu_of(router, f"mongodb://{host}/?directConnection=true"),
-                              cpu_of(psutil.Process(relay.pid), through)))
-        finally:
-            relay.kill()
-    return min(router for router, _ in spent), min(relay for _, relay in spent)
+    router = cluster.process_at(int(host.rsplit(":", 1)[1]))
+    uuid = cluster.client.config.collections.find_one({"_id": "bench.documents"})["uuid"]
+    shard, port = shard_primary(cluster.client.config.chunks.find_one({"uuid": uuid})["shard"])
+    through, direct = [], []
+    for _ in range(ROUNDS):
+        through.append(cpu_of([router, shard], f"mongodb://{host}/?directConnection=true"))
+        direct += cpu_of([shard], f"mongodb://127.0.0.1:{port}/?directConnection=true")
+    return min(turn[0] for turn in through), min(turn[1] for turn in through), min(direct)

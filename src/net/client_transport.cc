@@ -166,7 +166,7 @@ Task<Result<LinkPointer>> LoopPool::make(HostAndPort target,
             });
         });
     }
-    Status status = co_await link->connect(until);
+    Status status = co_await link->connect(until, options_.uses_local_sockets);
     if (status) {
         const auto hello =
             co_await link->exchange(options_.hello_bson, until, Cancellation::none());

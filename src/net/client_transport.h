@@ -22,6 +22,8 @@ struct TransportOptions {
     std::string hello_bson;
     /// Runs after the handshake on each new connection, before its first call (authentication).
     std::function<async::Task<Status>(async::Stream&, Instant deadline)> authenticate;
+    /// Whether processes of this machine are reached by the short way (net/local_socket.h).
+    bool uses_local_sockets = true;
 };
 
 class ClientTransport : public async::Transport {

@@ -9,6 +9,7 @@
 
 #include "async/system_clock.h"
 #include "base/assert.h"
+#include "net/local_socket.h"
 #include "wire/reply_writer.h"
 
 namespace tessera::net {
@@ -119,6 +120,21 @@ Task<Result<Link::Endpoints>> Link::resolve() {
     co_return answer->endpoints;
 }
 
+// A Unix socket is connected at once or not at all.
+bool Link::connect_local(const asio::ip::tcp::endpoint& endpoint) {
+    if (!endpoint.address().is_loopback()) return false;
+    const LocalName name = local_name({endpoint.address().to_string(), endpoint.port()});
+    error_code error;
+    socket_.open(asio::generic::stream_protocol(AF_UNIX, 0), error);
+    if (error) return false;
+    socket_.native_non_blocking(true, error);
+    if (!error && ::connect(socket_.native_handle(), name.get(), name.length) == 0 &&
+        local_peer(socket_.native_handle()).is_trusted)
+        return true;
+    socket_.close(error);
+    return false;
+}
+
 Task<Status> Link::connect_one(asio::ip::tcp::endpoint endpoint) {
     error_code error;
     socket_.close(error);
@@ -139,7 +155,7 @@ Task<Status> Link::connect_one(asio::ip::tcp::endpoint endpoint) {
     co_return ok();
 }
 
-Task<Status> Link::connect(Instant deadline) {
+Task<Status> Link::connect(Instant deadline, bool may_be_local) {
     set_deadline(deadline);
     const auto resolved = co_await resolve();
     Status last = Error(ErrorCode::host_not_found, "no address for " + target_.host);
@@ -147,6 +163,10 @@ Task<Status> Link::connect(Instant deadline) {
         last = resolved.error();
     } else {
         for (const auto& endpoint : *resolved) {
+            if (may_be_local && connect_local(endpoint)) {
+                last = ok();
+                break;
+            }
             last = co_await connect_one(endpoint);
             if (last || failure_) break;
         }

@@ -8,6 +8,7 @@
 // armed while the link is unused, so that the other side's closing is noticed.
 #pragma once
 
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
@@ -33,7 +34,8 @@ class Link : public std::enable_shared_from_this<Link> {
 public:
     Link(Loop& loop, HostAndPort target);
 
-    async::Task<Status> connect(Instant deadline);
+    /// `may_be_local`: by the short way to a process of this machine, if there is one.
+    async::Task<Status> connect(Instant deadline, bool may_be_local);
     /// Sends a command and waits for its answer. A failure closes the link.
     async::Task<Result<std::string>> exchange(std::string_view command_bson,
                                               Instant deadline,
@@ -58,10 +60,11 @@ public:
 
 private:
     struct Wait;
-    using Socket = asio::ip::tcp::socket;
+    using Socket = asio::generic::stream_protocol::socket;
     using Endpoints = std::vector<asio::ip::tcp::endpoint>;
 
     async::Task<Result<Endpoints>> resolve();
+    bool connect_local(const asio::ip::tcp::endpoint& endpoint);
     async::Task<Status> connect_one(asio::ip::tcp::endpoint endpoint);
     async::Task<Status> send(std::string_view bytes);
     async::Task<Result<wire::Reply>> receive();

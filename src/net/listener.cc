@@ -14,6 +14,7 @@
 #include <memory>
 #include <utility>
 
+#include "net/local_socket.h"
 #include "net/server.h"
 
 namespace tessera::net {
@@ -93,7 +94,7 @@ Result<Listener> listen_tcp(const addrinfo& info, std::uint16_t port) {
     const std::uint16_t bound =
         ntohs(info.ai_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                          : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
-    return Listener(socket.release(), HostAndPort{host, bound}, "");
+    return Listener(Listener::Kind::tcp, socket.release(), HostAndPort{host, bound});
 }
 
 Result<Listener> listen_unix(const std::string& directory, std::uint16_t port) {
@@ -112,24 +113,48 @@ Result<Listener> listen_unix(const std::string& directory, std::uint16_t port) {
         return system_failure("cannot listen on " + path, errno);
     }
     ::chmod(path.c_str(), 0700);
-    return Listener(socket.release(), HostAndPort{path, port}, path);
+    return Listener(Listener::Kind::unix_file, socket.release(), HostAndPort{path, port});
+}
+
+// The address by which this machine's processes reach a TCP socket.
+HostAndPort loopback_of(HostAndPort address) {
+    if (address.host == "0.0.0.0") address.host = "127.0.0.1";
+    if (address.host == "::") address.host = "::1";
+    return address;
+}
+
+Result<Listener> listen_local(const HostAndPort& beside) {
+    const LocalName name = local_name(beside);
+    Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (socket.number < 0) return system_failure("cannot make a Unix socket", errno);
+    if (::bind(socket.number, name.get(), name.length) != 0 ||
+        ::listen(socket.number, SOMAXCONN) != 0) {
+        return system_failure("cannot listen on " + name.to_string(), errno);
+    }
+    return Listener(Listener::Kind::local, socket.release(), beside);
 }
 
 }  // namespace
 
 Listener::Listener(Listener&& other) noexcept
-    : address_(std::move(other.address_)),
-      unix_path_(std::exchange(other.unix_path_, {})),
+    : kind_(std::exchange(other.kind_, Kind::tcp)),
+      address_(std::move(other.address_)),
       descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 Listener::~Listener() {
     if (descriptor_ >= 0) ::close(descriptor_);
-    if (!unix_path_.empty()) ::unlink(unix_path_.c_str());
+    if (kind_ == Kind::unix_file) ::unlink(address_.host.c_str());
 }
 
 int Listener::family() const {
-    if (is_unix()) return AF_UNIX;
+    if (kind_ != Kind::tcp) return AF_UNIX;
     return address_.host.find(':') != std::string::npos ? AF_INET6 : AF_INET;
+}
+
+std::string Listener::to_string() const {
+    if (kind_ == Kind::unix_file) return address_.host;
+    if (kind_ == Kind::local) return local_name(address_).to_string();
+    return address_.to_string();
 }
 
 int Listener::release() { return std::exchange(descriptor_, -1); }
@@ -149,6 +174,14 @@ Result<std::vector<Listener>> listen_on(const ListenAddresses& addresses) {
             result.push_back(std::move(listener));
         }
     }
+    std::vector<Listener> local;
+    for (const Listener& listener : result) {
+        const HostAndPort reached = loopback_of(listener.address());
+        if (!addresses.has_local_sockets || !reached.is_loopback()) continue;
+        if (auto beside = listen_local(reached)) local.push_back(std::move(*beside));
+    }
+    for (Listener& each : local)
+        result.push_back(std::move(each));
     if (!addresses.unix_socket_directory.empty()) {
         TRY(Listener listener, listen_unix(addresses.unix_socket_directory, port));
         result.push_back(std::move(listener));

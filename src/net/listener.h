@@ -16,33 +16,40 @@ struct ListenAddresses {
     std::uint16_t port = 0;
     bool ipv6 = false;
     std::string unix_socket_directory;
+    bool has_local_sockets = false;  // net/local_socket.h
 };
 
 /// One bound, listening, non-blocking descriptor; closed with it.
 class Listener {
 public:
-    Listener(int descriptor, HostAndPort address, std::string unix_path)
-        : address_(std::move(address)),
-          unix_path_(std::move(unix_path)),
-          descriptor_(descriptor) {}
+    enum class Kind {
+        tcp,
+        unix_file,
+        local,  // net/local_socket.h: its address is that of the TCP socket it goes beside.
+    };
+    Listener(Kind kind, int descriptor, HostAndPort address)
+        : kind_(kind), address_(std::move(address)), descriptor_(descriptor) {}
     Listener(Listener&& other) noexcept;
     Listener& operator=(Listener&&) = delete;
     ~Listener();
 
     /// For a Unix socket the host is its path.
     const HostAndPort& address() const { return address_; }
-    bool is_unix() const { return !unix_path_.empty(); }
+    Kind kind() const { return kind_; }
     int family() const;
+    /// As the log names it.
+    std::string to_string() const;
     /// The caller owns the descriptor from here on; a Unix socket's file is still removed here.
     int release();
 
 private:
+    Kind kind_;
     HostAndPort address_;
-    std::string unix_path_;
     int descriptor_;
 };
 
-/// Takes all addresses or none; the first one's port, when 0 was asked, is used for all.
+/// Takes all addresses or none; the first one's port, when 0 was asked, is used for all. A local
+/// socket that cannot be had is done without.
 Result<std::vector<Listener>> listen_on(const ListenAddresses& addresses);
 
 }  // namespace tessera::net

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -20,6 +21,7 @@
 #include "bson/builder.h"
 #include "net/blocking_client.h"
 #include "net/client_transport.h"
+#include "net/local_socket.h"
 #include "net/server.h"
 #include "net/signals.h"
 #include "wire/command_line.h"
@@ -485,10 +487,15 @@ TEST_F(Net, SurvivesClientsThatComeAndGoInTheMiddle) {
 
 class Transport : public Net {
 protected:
-    void start_transport() {
-        start();
+    void start_transport(ServerOptions server = {}, TransportOptions options = {}) {
+        start(std::move(server));
         transport_ = std::make_unique<ClientTransport>(server_->network_loops(),
-                                                       TransportOptions());
+                                                       std::move(options));
+    }
+    /// Whether a call succeeds over a new connection, and which way that connection has come.
+    bool calls_past_tcp() {
+        EXPECT_TRUE(call(make("ping", 1, "$db", "admin")).has_value());
+        return has_logged("\"remote\":\"process " + std::to_string(::getpid()));
     }
     ~Transport() override { transport_.reset(); }
 
@@ -520,6 +527,62 @@ TEST_F(Transport, CallsOverPooledConnections) {
     transport_->drop_connections(address());
     EXPECT_TRUE(eventually([&] { return transport_->connections() == 0; }));
     EXPECT_TRUE(call(make("ping", 1, "$db", "admin")).has_value());
+}
+
+TEST_F(Transport, ReachesProcessesOfThisMachinePastTcp) {
+    start_transport();
+    EXPECT_TRUE(calls_past_tcp());
+    EXPECT_TRUE(has_logged("@tessera/" + address().to_string()));
+}
+
+TEST_F(Transport, ReachesWhoListensToEveryAddressPastTcp) {
+    ServerOptions options;
+    options.bind_addresses = {"*"};
+    start_transport(std::move(options));
+    EXPECT_TRUE(calls_past_tcp());
+}
+
+TEST_F(Transport, UsesTcpWhereTheServerHasNoLocalSocket) {
+    ServerOptions options;
+    options.has_local_sockets = false;
+    start_transport(std::move(options));
+    EXPECT_FALSE(calls_past_tcp());
+}
+
+TEST_F(Transport, UsesTcpWhenToldSo) {
+    TransportOptions options;
+    options.uses_local_sockets = false;
+    start_transport({}, std::move(options));
+    EXPECT_FALSE(calls_past_tcp());
+}
+
+// Somebody else's process that has taken the name is neither spoken to nor in the way.
+TEST_F(Transport, DoesNotTalkToAnotherUsersProcessOnALocalSocket) {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+    ServerOptions options;
+    options.has_local_sockets = false;
+    start_transport(std::move(options));
+    int taken[2] = {};
+    ASSERT_EQ(::pipe(taken), 0);
+    const LocalName name = local_name(address());
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const int listening = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        const bool is_taken = ::setuid(65534) == 0 &&
+                              ::bind(listening, name.get(), name.length) == 0 &&
+                              ::listen(listening, 8) == 0;
+        const char answer = is_taken ? 'y' : 'n';
+        if (::write(taken[1], &answer, 1) == 1) ::pause();
+        ::_exit(0);
+    }
+    char answer = 0;
+    EXPECT_EQ(::read(taken[0], &answer, 1), 1);
+    EXPECT_EQ(answer, 'y');
+    EXPECT_FALSE(calls_past_tcp());
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ::close(taken[0]);
+    ::close(taken[1]);
 }
 
 Task<void> call_and_count(async::Transport& transport,

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/asio_loop.h"
 #include "net/listener.h"
+#include "net/local_socket.h"
 #include "net/session.h"
 
 namespace tessera::net {
@@ -31,7 +32,8 @@ using async::Task;
 
 namespace {
 
-HostAndPort address_of(const sockaddr_storage& address) {
+/// Who is at the other end. A client on a local socket is named by its process.
+HostAndPort address_of(const sockaddr_storage& address, const LocalPeer& process) {
     char text[INET6_ADDRSTRLEN] = "";
     if (address.ss_family == AF_INET) {
         const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
@@ -43,6 +45,7 @@ HostAndPort address_of(const sockaddr_storage& address) {
         ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text));
         return HostAndPort{text, ntohs(v6.sin6_port)};
     }
+    if (process.process != 0) return HostAndPort{"process " + std::to_string(process.process), 0};
     return HostAndPort{"anonymous unix socket", 0};
 }
 
@@ -138,8 +141,16 @@ void Server::Impl::accept_all(Acceptor& acceptor) {
 }
 
 void Server::Impl::admit(int descriptor, const Acceptor& acceptor, const sockaddr_storage& peer) {
+    LocalPeer process;
+    if (acceptor.listener.kind() == Listener::Kind::local) {
+        process = local_peer(descriptor);
+        if (!process.is_trusted) {
+            ::close(descriptor);
+            return;
+        }
+    }
     SessionParts parts;
-    parts.remote = address_of(peer);
+    parts.remote = address_of(peer, process);
     parts.local = acceptor.listener.address();
     parts.control = control.get();
     parts.handler = &handler;
@@ -275,6 +286,7 @@ Status Server::listen() {
     addresses.port = impl_->options.port;
     addresses.ipv6 = impl_->options.ipv6;
     addresses.unix_socket_directory = impl_->options.unix_socket_directory;
+    addresses.has_local_sockets = impl_->options.has_local_sockets;
     TRY(impl_->listeners, listen_on(addresses));
     if (impl_->listeners.empty())
         return Error(ErrorCode::bad_value, "there is no address to listen on");
@@ -292,8 +304,7 @@ void Server::announce() const {
 void Server::accept() {
     for (const Listener& listener : impl_->listeners) {
         log::info(log::Component::network, 23015, "Listening on",
-                  {{"address", listener.is_unix() ? listener.address().host
-                                                  : listener.address().to_string()}});
+                  {{"address", listener.to_string()}});
     }
     announce();
     impl_->control->post([impl = impl_] {

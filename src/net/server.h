@@ -28,6 +28,8 @@ struct ServerOptions {
     bool ipv6 = false;           // Whether names and "*" also mean IPv6 addresses.
     /// Where to make the Unix socket "mongodb-<port>.sock"; empty: none.
     std::string unix_socket_directory;
+    /// Whether processes of this machine may come by the short way (net/local_socket.h).
+    bool has_local_sockets = true;
     std::size_t network_threads = 2;
     std::size_t connections_max = 65'536;
 };

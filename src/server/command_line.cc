@@ -208,15 +208,23 @@ void append_level(bson::Builder& out, Position at, Position end, std::size_t dep
     }
 }
 
-Status check_binding(Settings& settings, bool allows_open_bind) {
+// A parameter that concerns the start alone, and is nobody else's to know.
+Result<bool> take_start_parameter(Settings& settings, std::string_view name, bool otherwise) {
     auto& parameters = settings.parameters;
-    const auto found = std::find_if(parameters.begin(), parameters.end(), [](const auto& entry) {
-        return entry.first == open_bind_parameter;
-    });
-    if (found != parameters.end()) {
-        allows_open_bind = found->second == "true" || found->second == "1";
-        parameters.erase(found);
-    }
+    const auto found = std::find_if(
+        parameters.begin(), parameters.end(), [&](const auto& entry) { return entry.first == name; });
+    if (found == parameters.end()) return otherwise;
+    const std::string value = found->second;
+    parameters.erase(found);
+    if (value == "true" || value == "1") return true;
+    if (value == "false" || value == "0") return false;
+    return bad_option(fmt::format("--setParameter {} takes true or false, not '{}'", name, value));
+}
+
+Status check_binding(Settings& settings, bool allows_open_bind) {
+    TRY(settings.has_local_sockets,
+        take_start_parameter(settings, local_sockets_parameter, settings.has_local_sockets));
+    TRY(allows_open_bind, take_start_parameter(settings, open_bind_parameter, allows_open_bind));
     if (allows_open_bind) return ok();
     for (const std::string& address : settings.bind_addresses) {
         if (HostAndPort{address, 0}.is_loopback() || address.starts_with("/")) continue;

@@ -28,6 +28,7 @@ Result<CommandLine> parse_command_line(Program program,
 
 /// The name of the variable, and of the server parameter, that permit it.
 inline constexpr const char* open_bind_variable = "TESSERA_ALLOW_NON_LOOPBACK_WITHOUT_AUTH";
+inline constexpr std::string_view local_sockets_parameter = "localSockets";
 inline constexpr std::string_view open_bind_parameter = "allowNonLoopbackWithoutAuth";
 
 }  // namespace tessera::server

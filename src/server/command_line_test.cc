@@ -147,6 +147,14 @@ TEST(CommandLine, ListensToOtherMachinesOnlyIfToldSo) {
     EXPECT_TRUE(parse(Program::mongod, {"--bind_ip", "localhost,127.0.0.1,::1"}));
 }
 
+TEST(CommandLine, CanDoWithoutLocalSockets) {
+    EXPECT_TRUE(settings_of({}).has_local_sockets);
+    const Settings settings = settings_of({"--setParameter", "localSockets=false"});
+    EXPECT_FALSE(settings.has_local_sockets);
+    EXPECT_THAT(settings.parameters, IsEmpty());
+    EXPECT_THAT(refusal_of({"--setParameter", "localSockets=perhaps"}), HasSubstr("perhaps"));
+}
+
 TEST(CommandLine, ReadsTheConfigServersOfARouter) {
     const auto line = parse(Program::mongos, {"--configdb", "cfg/a:1,b:2,c", "--port=27040"});
     ASSERT_TRUE(line);

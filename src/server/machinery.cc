@@ -21,6 +21,7 @@ net::ServerOptions network_options(const Settings& settings) {
     options.port = settings.effective_port();
     options.ipv6 = settings.ipv6;
     if (settings.has_unix_socket) options.unix_socket_directory = settings.unix_socket_directory;
+    options.has_local_sockets = settings.has_local_sockets;
     // A loop that serves many connections sleeps seldom; the other cores are for workers, the
     // journal and whatever else the machine runs.
     const std::size_t half = std::thread::hardware_concurrency() / 2;
@@ -82,8 +83,9 @@ Machinery::Machinery(const Settings& settings)
       random_(seed()),
       server_(network_options(settings), handler_),
       workers_(worker_options()) {
-    transport_ =
-        std::make_unique<net::ClientTransport>(all_loops(server_), net::TransportOptions());
+    net::TransportOptions outward;
+    outward.uses_local_sockets = settings.has_local_sockets;
+    transport_ = std::make_unique<net::ClientTransport>(all_loops(server_), std::move(outward));
     signals_ = std::make_unique<net::Signals>(
         server_.control(), std::vector<int>{SIGTERM, SIGINT, SIGHUP, SIGUSR1}, [this](int number) {
             if (number == SIGUSR1) {

@@ -30,6 +30,7 @@ struct Settings {
     bool ipv6 = false;
     bool has_unix_socket = true;
     std::string unix_socket_directory = "/tmp";
+    bool has_local_sockets = true;  // net/local_socket.h
     std::size_t connections_max = 65'536;
     std::size_t network_threads = 0;  // 0: chosen by cores.
 
