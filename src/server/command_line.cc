@@ -211,8 +211,8 @@ void append_level(bson::Builder& out, Position at, Position end, std::size_t dep
 // A parameter that concerns the start alone, and is nobody else's to know.
 Result<bool> take_start_parameter(Settings& settings, std::string_view name, bool otherwise) {
     auto& parameters = settings.parameters;
-    const auto found = std::find_if(
-        parameters.begin(), parameters.end(), [&](const auto& entry) { return entry.first == name; });
+    const auto is_named = [&](const auto& entry) { return entry.first == name; };
+    const auto found = std::find_if(parameters.begin(), parameters.end(), is_named);
     if (found == parameters.end()) return otherwise;
     const std::string value = found->second;
     parameters.erase(found);
