@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The short way between processes of one machine: beside each loopback address a server listens on
-// a Unix socket of the same name in the abstract namespace (unix(7)), "@tessera/127.0.0.1:27018". As
-// a port it belongs to the network namespace and goes with its process; there is no file. It spares
-// both processes the work of loopback TCP. Decision 0008.
+// a Unix socket of the same name in the abstract namespace (unix(7)), "@tessera/127.0.0.1:27018".
+// As a port it belongs to the network namespace and goes with its process; there is no file. It
+// spares both processes the work of loopback TCP. Decision 0008.
 //
 // Anybody may take such a name, so either side talks only to processes of its own user or root's;
 // where that fails, TCP is used.
