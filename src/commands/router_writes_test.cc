@@ -330,6 +330,21 @@ TEST_F(RouterWrites, AMultiWriteGoesWhereMatchesMayBeUnversioned) {
         EXPECT_TRUE(routing::ShardVersion::parse(call.command["shardVersion"])->is_ignored());
 }
 
+// A shard that had none of it cannot say that the router's map is old: it would not be asked.
+TEST_F(RouterWrites, AMultiWriteGoesByWhatHasMovedBeforeItBegan) {
+    net.shard_collection("{'a':1}", {"{'a':10}", "{'a':20}"}, {"A", "B", "B"});
+    net.answers("A", "update", "{'n':0,'nModified':0}");
+    net.answers("B", "update", "{'n':0,'nModified':0}");
+    EXPECT_EQ(update("{'q':{},'u':{'$set':{'x':1}},'multi':true}"), "{'n':0,'nModified':0}");
+    net.move_chunk(2, "C");
+    net.forget();
+    net.answers("A", "update", "{'n':1,'nModified':1}");
+    net.answers("B", "update", "{'n':2,'nModified':2}");
+    net.answers("C", "update", "{'n':4,'nModified':4}");
+    EXPECT_EQ(update("{'q':{},'u':{'$set':{'x':1}},'multi':true}"), "{'n':7,'nModified':7}");
+    EXPECT_EQ(net.asked("update"), "A,B,C");
+}
+
 TEST_F(RouterWrites, AMultiWriteIsRepeatedOnlyWhereItWasNotDone) {
     net.answers("A", "delete", "{'n':2}");
     net.answers("B", "delete", net.stale("B"));

@@ -6,6 +6,7 @@
 #include "commands/write_on_router.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "catalog/collection.h"
 #include "commands/find_command.h"
@@ -193,6 +194,11 @@ async::Task<Result<routing::WriteBatchResult>> run_write(Router& router,
     }
     routing::WriteBatchOptions options;
     options.is_ordered = write.is_ordered;
+    // A multi write for several shards goes without versions (protocol.md 4.4), so that nobody says
+    // that a range has moved to a shard the old map gives none: it begins with what is true now.
+    bool needs_fresh_map = std::any_of(statements.begin(), statements.end(), [](const auto& each) {
+        return each.write.is_multi;
+    });
     routing::WriteBatch batch(write.ns.to_string(), options, std::move(statements));
     int drops = 0;
     while (!batch.is_finished()) {
@@ -206,6 +212,10 @@ async::Task<Result<routing::WriteBatchResult>> run_write(Router& router,
             continue;
         }
         if (!info) co_return call_error(router, *invocation.operation, info.error());
+        if (std::exchange(needs_fresh_map, false) && info->is_sharded()) {
+            router.routing.forget(write.ns.to_string());
+            continue;
+        }
         const std::vector<routing::ChildBatch> children = batch.next_round(*info);
         if (!children.empty())
             CO_TRY_OK(co_await run_round(router, invocation, write, batch, children));
