@@ -60,9 +60,9 @@ asan() {
 
 tsan() {
     tools/build.sh tsan tessera async_test net_test storage_test server_test replication_test \
-        catalog_test sharding_test
+        catalog_test sharding_test commands_test
     export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp"
-    unit tsan -R '^(async|net|server|storage|replication|catalog|sharding)\.'
+    unit tsan -R '^(async|net|server|storage|replication|catalog|sharding|commands)\.'
     end_to_end tsan test_standalone.py test_replica_set.py test_replication.py test_sharding.py \
         test_sharding_chunks.py test_index_builds.py test_operations.py
 }
