@@ -132,9 +132,12 @@ struct Dispatcher::Call {
     const wire::Request& message;
     async::Cancellation disconnected;
     std::optional<Request> request;
-    // On a router: the request with the time a snapshot read is at, and how often that may change.
-    bson::Document rewritten;
-    wire::Request rewritten_message;
+    // On a router, of a snapshot read: the request with its time, and how often that may change.
+    struct Rewritten {
+        bson::Document body;
+        wire::Request message;
+    };
+    std::unique_ptr<Rewritten> rewritten;
     int snapshot_attempts = 0;
     const Command* command = nullptr;
     std::shared_ptr<Operation> operation;
@@ -278,7 +281,6 @@ Status Dispatcher::check_state(const Call& call) const {
 // A snapshot is one moment on every shard: the newest this router knows of, unless the client says
 // which. The request goes on as if the client had named it.
 async::Task<Status> Dispatcher::choose_snapshot(Call& call) {
-    if (!reads_snapshot(*call.request, *call.command)) co_return Status();
     const auto& concern = call.request->read_concern;
     Timestamp at = concern->at_cluster_time;
     if (at.is_null()) {
@@ -298,15 +300,17 @@ Status Dispatcher::read_at(Call& call, Timestamp at) {
     for (const bson::Element& field : call.message.body)
         if (field.name != "readConcern") body.append(field);
     body.append("readConcern", bson::make("level", "snapshot", "atClusterTime", at));
-    call.rewritten = std::move(body).finish();
-    wire::Request& message = call.rewritten_message;
+    auto rewritten = std::make_unique<Call::Rewritten>();
+    rewritten->body = std::move(body).finish();
+    wire::Request& message = rewritten->message;
     message.op_code = call.message.op_code;
     message.flags = call.message.flags;
     message.query_database = call.message.query_database;
-    message.body = call.rewritten;
+    message.body = rewritten->body;
     const bool is_internal = call.request->is_internal;
     TRY(call.request, Request::parse(message));
     call.request->is_internal = is_internal;
+    call.rewritten = std::move(rewritten);  // The request refers to it, and to the last no more.
     call.invocation->read_at = at;
     return {};
 }
@@ -348,6 +352,7 @@ async::Task<Status> Dispatcher::prepare(Call& call) {
                         "txnNumber may only be provided for multi-document transactions and "
                         "retryable write commands. autocommit:false was not provided, and " +
                             std::string(request.name) + " is not a retryable write command.");
+    if (member_ == nullptr && !reads_snapshot(request, *call.command)) co_return Status();
     if (member_ == nullptr) co_return co_await choose_snapshot(call);
 
     call.write_concern = request.write_concern ? *request.write_concern

@@ -145,7 +145,7 @@ async::Task<Status> unlock_on_member(Member& member, Invocation& invocation) {
         left = --gate.lock_count;
         if (left == 0) {
             backup = std::move(gate.backup);
-            gate.is_changing = true;  // A lock asked for now is to close it again, not before.
+            gate.is_changing = true;  // Who locks meanwhile waits, and closes it anew.
         }
     }
     if (left == 0) {
