@@ -248,6 +248,31 @@ TEST(Rename, AMoveOfARangeAndARenameExcludeEachOther) {
     EXPECT_EQ(cluster.all_owned(goods), twenty());
 }
 
+// What is left of a range is deleted under the new name.
+TEST(Rename, ADeletionOfARangeGoesOnUnderTheNewName) {
+    TestCluster cluster;
+    cluster.make_items();
+    const Namespace ns = Namespace::split(items);
+    for (std::int32_t i = 100; i < 300; ++i)
+        ASSERT_TRUE(cluster.a->member.insert(ns, bson::make("_id", i, "a", 7)).has_value());
+    MoveRangeRequest request;
+    request.ns = items;
+    request.from = "A";
+    request.to = "B";
+    request.min = routing::testing::bound(5);
+    const Instant later = cluster.set.clock.now() + std::chrono::hours(1);
+    ASSERT_TRUE(
+        cluster.run(cluster.a->source.move_range(request, cluster.catalog->new_uuid(), later))
+            .has_value());
+    bool has_ended = false;
+    ASSERT_TRUE(cluster.begin_deletion(*cluster.a, items, has_ended));
+    ASSERT_TRUE(cluster.run(coordinate(cluster, rename_of(cluster), 99)).has_value());
+    ASSERT_TRUE(cluster.wait([&] { return has_ended; }));
+    ASSERT_TRUE(cluster.delete_orphans());
+    EXPECT_EQ(cluster.held(*cluster.a, goods).size(), 5U);
+    EXPECT_EQ(cluster.all_owned(goods).size(), 220U);
+}
+
 // A config primary that was frozen asks for it when the next has given it up already.
 TEST(Rename, WhatIsAskedForTooLateIsNotInTheNextOnesWayForLong) {
     TestCluster cluster;

@@ -92,7 +92,7 @@ public:
 private:
     struct Active;
     async::Task<Status> run(std::shared_ptr<Active> active, EnsureLike ensure_like, void* context);
-    async::Task<Status> clone(std::shared_ptr<Active> active, Namespace ns);
+    async::Task<Status> clone(std::shared_ptr<Active> active, CollectionIdentity collection);
     async::Task<Status> take_sessions(std::shared_ptr<Active> active);
     async::Task<Result<bool>> is_primary_shard(DatabaseMove move, Instant deadline);
     async::Task<Status> drop_received(DatabaseMove move, Instant deadline);

@@ -98,7 +98,9 @@ async::Task<Status> DatabaseMoveDestination::start(DatabaseMove move, Instant de
 }
 
 // Reads one collection from the donor, batch by batch. Writes are blocked there.
-async::Task<Status> DatabaseMoveDestination::clone(std::shared_ptr<Active> running, Namespace ns) {
+async::Task<Status> DatabaseMoveDestination::clone(std::shared_ptr<Active> running,
+                                                   CollectionIdentity collection) {
+    const Namespace& ns = collection.ns;
     HostAndPort host;
     CallOptions options;
     options.answered_by = &host;
@@ -127,7 +129,7 @@ async::Task<Status> DatabaseMoveDestination::clone(std::shared_ptr<Active> runni
         }
         async::resume_on hop(environment_.workers);
         co_await hop;
-        CO_TRY(const OpTime at, environment_.data.insert(ns, documents));
+        CO_TRY(const OpTime at, environment_.data.insert(collection, documents));
         running->wrote(at);
         const std::int64_t id = cursor.as_view()["id"].to_int64();
         if (id == 0) co_return Status();
@@ -188,7 +190,9 @@ async::Task<Status> DatabaseMoveDestination::run(std::shared_ptr<Active> running
         co_await hop;
         CO_TRY(const OpTime made, ensure_like(context, ns, like));
         running->wrote(made);
-        if (!each.is_sharded) CO_TRY_OK(co_await clone(running, ns));
+        if (each.is_sharded) continue;
+        CollectionIdentity collection{ns, each.uuid};
+        CO_TRY_OK(co_await clone(running, std::move(collection)));
     }
     CO_TRY_OK(environment_.data.reload_views(move.db));
     CO_TRY_OK(co_await take_sessions(running));

@@ -28,9 +28,24 @@ bool KeySpan::contains(bson::View document) const {
     return *found < high || key.is_max_bound(range.max);
 }
 
-Result<std::vector<Located>> LocalData::list(const Namespace& ns, const KeySpan& span) const {
+namespace {
+
+Error gone(const CollectionIdentity& collection) {
+    return {ErrorCode::namespace_not_found, collection.ns.to_string() + " is gone"};
+}
+
+}  // namespace
+
+catalog::CollectionLock LocalData::lock_shared(const CollectionIdentity& collection) const {
+    catalog::CollectionLock lock = catalog_.lock_shared(collection.ns);
+    if (lock && lock->uuid() != collection.uuid) return {};
+    return lock;
+}
+
+Result<std::vector<Located>> LocalData::list(const CollectionIdentity& collection,
+                                             const KeySpan& span) const {
     std::vector<Located> result;
-    const catalog::CollectionLock lock = catalog_.lock_shared(ns);
+    const catalog::CollectionLock lock = lock_shared(collection);
     if (!lock) return result;
     TRY(const auto transaction, engine_.begin());
     query::Executor executor(lock->source(), range_scan(*lock, span));
@@ -52,8 +67,9 @@ Result<std::vector<Located>> LocalData::list(const Namespace& ns, const KeySpan&
     return result;
 }
 
-Result<std::optional<bson::Document>> LocalData::find(const Namespace& ns, bson::View id) const {
-    const catalog::CollectionLock lock = catalog_.lock_shared(ns);
+Result<std::optional<bson::Document>> LocalData::find(const CollectionIdentity& collection,
+                                                        bson::View id) const {
+    const catalog::CollectionLock lock = lock_shared(collection);
     if (!lock) return std::optional<bson::Document>();
     TRY(const auto transaction, engine_.begin());
     TRY(const auto found, lock->find_by_id(*transaction, id["_id"]));
@@ -61,16 +77,13 @@ Result<std::optional<bson::Document>> LocalData::find(const Namespace& ns, bson:
     return std::optional<bson::Document>(bson::Document(found->document));
 }
 
-Result<OpTime> LocalData::apply_one(const Namespace& ns,
+Result<OpTime> LocalData::apply_one(const CollectionIdentity& collection,
                                     const KeySpan& span,
                                     bson::View document,
                                     bool is_removal) {
-    TRY_OK(replication_.check_writable(ns));
-    const catalog::CollectionLock lock = catalog_.lock_shared(ns);
-    if (!lock) {
-        if (is_removal) return OpTime();
-        return Error(ErrorCode::namespace_not_found, ns.to_string() + " is gone");
-    }
+    TRY_OK(replication_.check_writable(collection.ns));
+    const catalog::CollectionLock lock = lock_shared(collection);
+    if (!lock) return gone(collection);
     replication::WriteOrigin origin;
     origin.from_migrate = true;
     origin.shard_key = span.key.document().view();
@@ -98,13 +111,13 @@ Result<OpTime> LocalData::apply_one(const Namespace& ns,
     return unit.commit();
 }
 
-Result<OpTime> LocalData::insert_batch(const Namespace& ns,
+Result<OpTime> LocalData::insert_batch(const CollectionIdentity& collection,
                                        const std::vector<bson::Document>& documents,
                                        std::size_t first,
                                        std::size_t count) {
-    TRY_OK(replication_.check_writable(ns));
-    const catalog::CollectionLock lock = catalog_.lock_shared(ns);
-    if (!lock) return Error(ErrorCode::namespace_not_found, ns.to_string() + " is gone");
+    TRY_OK(replication_.check_writable(collection.ns));
+    const catalog::CollectionLock lock = lock_shared(collection);
+    if (!lock) return gone(collection);
     replication::WriteOrigin origin;
     origin.from_migrate = true;
     TRY(auto unit, replication::WriteUnit::begin(replication_, engine_, clock_, origin));
@@ -114,12 +127,12 @@ Result<OpTime> LocalData::insert_batch(const Namespace& ns,
     return unit.commit();
 }
 
-Result<OpTime> LocalData::insert(const Namespace& ns,
+Result<OpTime> LocalData::insert(const CollectionIdentity& collection,
                                  const std::vector<bson::Document>& documents) {
     OpTime last;
     for (std::size_t first = 0; first < documents.size();) {
         const std::size_t count = std::min(limits::copy_unit, documents.size() - first);
-        const auto done = insert_batch(ns, documents, first, count);
+        const auto done = insert_batch(collection, documents, first, count);
         if (!done && done.error().code() == ErrorCode::write_conflict) continue;
         if (!done) return done.error();
         last = *done;
@@ -182,14 +195,14 @@ std::vector<std::pair<Namespace, bson::Uuid>> LocalData::collections(const std::
     return result;
 }
 
-Result<OpTime> LocalData::apply(const Namespace& ns,
+Result<OpTime> LocalData::apply(const CollectionIdentity& collection,
                                 const KeySpan& span,
                                 const std::vector<bson::Document>& put,
                                 const std::vector<bson::Document>& removed) {
     OpTime last;
     const auto run = [&](const bson::Document& each, bool is_removal) -> Status {
         for (;;) {
-            const auto done = apply_one(ns, span, each, is_removal);
+            const auto done = apply_one(collection, span, each, is_removal);
             if (done) {
                 if (last < *done) last = *done;
                 return {};

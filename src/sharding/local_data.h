@@ -34,6 +34,13 @@ struct Located {
     std::int64_t bytes = 0;
 };
 
+/// A collection that is meant and no other: one dropped, renamed or made anew under this name since
+/// has another UUID.
+struct CollectionIdentity {
+    Namespace ns;
+    bson::Uuid uuid;
+};
+
 class LocalData {
 public:
     LocalData(replication::Replication& replication,
@@ -42,19 +49,23 @@ public:
               async::Clock& clock)
         : replication_(replication), catalog_(catalog), engine_(engine), clock_(clock) {}
 
-    /// The documents of a range, by key.
-    Result<std::vector<Located>> list(const Namespace& ns, const KeySpan& span) const;
-    /// One document, copied; nothing when it is gone.
-    Result<std::optional<bson::Document>> find(const Namespace& ns, bson::View id) const;
+    /// The documents of a range, by key; none when the collection is gone.
+    Result<std::vector<Located>> list(const CollectionIdentity& collection,
+                                      const KeySpan& span) const;
+    /// One document, copied; nothing when it or the collection is gone.
+    Result<std::optional<bson::Document>> find(const CollectionIdentity& collection,
+                                               bson::View id) const;
     /// Inserts or replaces documents of the range and removes ids, all marked fromMigrate. A stored
     /// document that lies outside the range is another one: removing leaves it, replacing it fails
-    /// with DuplicateKey. Returns the last position; null when nothing changed.
-    Result<OpTime> apply(const Namespace& ns,
+    /// with DuplicateKey. NamespaceNotFound when the collection is gone, which each document finds
+    /// out for itself. Returns the last position; null when nothing changed.
+    Result<OpTime> apply(const CollectionIdentity& collection,
                          const KeySpan& span,
                          const std::vector<bson::Document>& put,
                          const std::vector<bson::Document>& removed);
     /// Inserts documents of a collection that is being copied whole, marked fromMigrate.
-    Result<OpTime> insert(const Namespace& ns, const std::vector<bson::Document>& documents);
+    Result<OpTime> insert(const CollectionIdentity& collection,
+                          const std::vector<bson::Document>& documents);
     /// Drops the collection if it has this UUID; null when there is none such.
     Result<OpTime> drop(const Namespace& ns, const bson::Uuid& uuid);
     /// Renames the collection with this UUID, dropping what has the other name; where there is none
@@ -72,11 +83,13 @@ public:
     catalog::Catalog& catalog() const { return catalog_; }
 
 private:
-    Result<OpTime> insert_batch(const Namespace& ns,
+    /// False when it is gone.
+    catalog::CollectionLock lock_shared(const CollectionIdentity& collection) const;
+    Result<OpTime> insert_batch(const CollectionIdentity& collection,
                                 const std::vector<bson::Document>& documents,
                                 std::size_t first,
                                 std::size_t count);
-    Result<OpTime> apply_one(const Namespace& ns,
+    Result<OpTime> apply_one(const CollectionIdentity& collection,
                              const KeySpan& span,
                              bson::View document,
                              bool is_removal);

@@ -69,6 +69,7 @@ struct MigrationDocument {
     routing::Generation generation;
     routing::Placement expected;
     bson::Document key;
+    CollectionIdentity collection() const { return {Namespace::split(ns), uuid}; }
     static Result<MigrationDocument> parse(bson::View document);
     bson::Document to_document() const;
     /// config.rangeDeletions of this migration; `when` unset: pending.

@@ -141,12 +141,12 @@ async::Task<Status> MigrationDestination::prepare(std::shared_ptr<Active> runnin
     const Namespace ns = Namespace::split(migration.ns);
     CO_TRY([[maybe_unused]] const OpTime made, ensure_like(context, ns, like));
     // Nothing of the range is known to be here; what is, nobody owns.
-    CO_TRY(const auto leftovers, environment_.data.list(ns, running->span));
+    CO_TRY(const auto leftovers, environment_.data.list(migration.collection(), running->span));
     std::vector<bson::Document> ids;
     for (const Located& each : leftovers)
         ids.push_back(each.id);
     CO_TRY([[maybe_unused]] const OpTime removed,
-           environment_.data.apply(ns, running->span, {}, ids));
+           environment_.data.apply(migration.collection(), running->span, {}, ids));
     co_return Status();
 }
 
@@ -167,7 +167,7 @@ async::Task<Result<std::size_t>> MigrationDestination::take_batch(std::shared_pt
         put.push_back(std::move(each));
     const std::vector<bson::Document> removed = documents_in(batch["deleted"]);
     CO_TRY(const OpTime at,
-           environment_.data.apply(Namespace::split(migration.ns), running->span, put, removed));
+           environment_.data.apply(migration.collection(), running->span, put, removed));
     {
         const std::lock_guard lock(running->mutex);
         if (running->last < at) running->last = at;

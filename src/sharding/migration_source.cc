@@ -192,10 +192,10 @@ void MigrationSource::on_write(const std::string& ns, bson::View document) {
 Result<bson::Document> MigrationSource::next_clone_batch(const bson::Uuid& id) {
     const auto running = active(id);
     if (!running) return Error(ErrorCode::no_such_key, "no such migration runs here");
-    const Namespace ns = Namespace::split(running->migration.ns);
+    const CollectionIdentity collection = running->migration.collection();
     const std::lock_guard lock(running->mutex);
     if (!running->is_listed) {
-        TRY(running->to_clone, environment_.data.list(ns, running->span));
+        TRY(running->to_clone, environment_.data.list(collection, running->span));
         running->is_listed = true;
     }
     bson::Builder reply;
@@ -203,7 +203,7 @@ Result<bson::Document> MigrationSource::next_clone_batch(const bson::Uuid& id) {
     while (running->next_clone < running->to_clone.size() &&
            objects.size() < limits::migration_batch_bytes) {
         TRY(const auto found,
-            environment_.data.find(ns, running->to_clone[running->next_clone++].id));
+            environment_.data.find(collection, running->to_clone[running->next_clone++].id));
         // What is gone or elsewhere by now is among the changes.
         if (found && running->span.contains(*found)) objects.append(*found);
     }
@@ -215,7 +215,7 @@ Result<bson::Document> MigrationSource::next_clone_batch(const bson::Uuid& id) {
 Result<bson::Document> MigrationSource::next_changes(const bson::Uuid& id) {
     const auto running = active(id);
     if (!running) return Error(ErrorCode::no_such_key, "no such migration runs here");
-    const Namespace ns = Namespace::split(running->migration.ns);
+    const CollectionIdentity collection = running->migration.collection();
     std::vector<bson::Document> ids;
     {
         const std::lock_guard lock(running->mutex);
@@ -234,7 +234,7 @@ Result<bson::Document> MigrationSource::next_changes(const bson::Uuid& id) {
     {
         auto reload = reply.array("reload");
         for (bson::Document& each : ids) {
-            TRY(const auto found, environment_.data.find(ns, each));
+            TRY(const auto found, environment_.data.find(collection, each));
             if (found && running->span.contains(*found))
                 reload.append(*found);
             else
@@ -301,7 +301,7 @@ async::Task<Result<std::shared_ptr<MigrationSource::Active>>> MigrationSource::b
         request.bytes_max > 0 ? request.bytes_max : routing::limits::chunk_bytes;
     async::resume_on hop(environment_.workers);
     co_await hop;
-    CO_TRY(const auto located, environment_.data.list(Namespace::split(request.ns), running->span));
+    CO_TRY(const auto located, environment_.data.list(migration.collection(), running->span));
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i < located.size(); ++i) {
         bytes += located[i].bytes;
@@ -309,7 +309,7 @@ async::Task<Result<std::shared_ptr<MigrationSource::Active>>> MigrationSource::b
         if (bytes <= bytes_max || !is_new_key || request.max) continue;
         // Enough for one move: it ends before this key.
         CO_TRY(const auto document,
-               environment_.data.find(Namespace::split(request.ns), located[i].id));
+               environment_.data.find(migration.collection(), located[i].id));
         if (!document) continue;
         CO_TRY(migration.range.max, map->key().key_document_of(*document));
         CO_TRY(running->span, KeySpan::make(map->key(), migration.range));
@@ -423,7 +423,7 @@ async::Task<Status> MigrationSource::finish(MigrationDocument migration, bool is
         co_await hop;
         CO_TRY(auto key, routing::ShardKeyPattern::parse(migration.key));
         CO_TRY(const KeySpan span, KeySpan::make(std::move(key), migration.range));
-        CO_TRY(const auto left, environment_.data.list(Namespace::split(migration.ns), span));
+        CO_TRY(const auto left, environment_.data.list(migration.collection(), span));
         const auto orphans = static_cast<std::int64_t>(left.size());
         WallTime when = environment_.clock.wall_now();
         when.milliseconds += environment_.orphan_delay_seconds.load() * 1000;

@@ -108,6 +108,30 @@ TEST(Migration, ALostCallLeavesOneOwnerAndNobodyBlocked) {
     });
 }
 
+// It goes in batches: what is made anew under the name in between keeps its documents.
+TEST(Migration, DeletingARangeEndsWithItsCollection) {
+    TestCluster cluster;
+    cluster.make_items();
+    const Namespace ns = Namespace::split(items);
+    const auto insert_many = [&] {
+        for (std::int32_t i = 100; i < 300; ++i)
+            ASSERT_TRUE(cluster.a->member.insert(ns, bson::make("_id", i, "a", 7)).has_value());
+    };
+    insert_many();
+    ASSERT_TRUE(move_items(cluster, 5, "B").has_value());
+    ASSERT_EQ(cluster.held(*cluster.a, items).size(), 210U);
+
+    bool has_ended = false;
+    ASSERT_TRUE(cluster.begin_deletion(*cluster.a, items, has_ended));
+    ASSERT_TRUE(cluster.a->member.drop(ns).has_value());
+    insert_many();
+    ASSERT_TRUE(cluster.wait([&] { return has_ended; }));
+    EXPECT_EQ(cluster.held(*cluster.a, items).size(), 200U);
+    // The next look finds that there is nothing left to do.
+    ASSERT_TRUE(cluster.delete_orphans());
+    EXPECT_EQ(cluster.held(*cluster.a, items).size(), 200U);
+}
+
 // A config primary that has just been elected may show less than has been committed.
 TEST(Migration, ADonorGoesOnOnlyWhenItSeesWhatWasCommitted) {
     TestCluster cluster;

@@ -13,19 +13,18 @@ const Namespace deletions = config_ns("rangeDeletions");
 
 // One entry of config.rangeDeletions that is due.
 struct DueDeletion {
-    bson::Document document;
     std::string ns;
-    bson::Uuid uuid;
+    CollectionIdentity collection;
     KeySpan span;
 
     static Result<DueDeletion> parse(const bson::Document& task) {
         DueDeletion result;
-        result.document = task;
         if (!task["nss"].is_string() || !task["range"].is_object() ||
             !task["keyPattern"].is_object())
             return Error(ErrorCode::no_such_key, "a range deletion lacks its fields");
         result.ns = task["nss"].as_string();
-        TRY(result.uuid, bson::uuid_in(task["collectionUuid"]));
+        result.collection.ns = Namespace::split(result.ns);
+        TRY(result.collection.uuid, bson::uuid_in(task["collectionUuid"]));
         const bson::View bounds = task["range"].as_view();
         routing::Range range{bson::Document(bounds["min"].as_view()),
                              bson::Document(bounds["max"].as_view())};
@@ -51,8 +50,8 @@ async::Task<Result<bool>> may_delete(const MigrationEnvironment& environment,
     const auto map = environment.state.known(due.ns);
     const auto identity = environment.state.identity();
     // Dropped, perhaps made anew: what the range was part of is gone.
-    if (!map || !identity || map->collection().uuid != due.uuid) co_return false;
-    if (environment.data.uuid_of(Namespace::split(due.ns)) != due.uuid) co_return false;
+    if (!map || !identity || map->collection().uuid != due.collection.uuid) co_return false;
+    if (environment.data.uuid_of(due.collection.ns) != due.collection.uuid) co_return false;
     if (owns_part(*map, due.span, identity->name))
         co_return Error(ErrorCode::conflicting_operation_in_progress,
                         "the range " + routing::to_string(due.span.range) + " of " + due.ns +
@@ -61,17 +60,18 @@ async::Task<Result<bool>> may_delete(const MigrationEnvironment& environment,
     co_return true;
 }
 
+// Between two batches the collection may be dropped or get another name: that ends it.
 async::Task<Result<std::size_t>> delete_range(const MigrationEnvironment& environment,
                                               const DueDeletion& due) {
-    const Namespace ns = Namespace::split(due.ns);
     async::resume_on hop(environment.workers);
     co_await hop;
-    CO_TRY(const auto located, environment.data.list(ns, due.span));
+    CO_TRY(const auto located, environment.data.list(due.collection, due.span));
     std::vector<bson::Document> batch;
     for (std::size_t i = 0; i < located.size(); ++i) {
         batch.push_back(located[i].id);
         if (batch.size() < limits::range_deletion_batch && i + 1 < located.size()) continue;
-        CO_TRY([[maybe_unused]] const OpTime at, environment.data.apply(ns, due.span, {}, batch));
+        CO_TRY([[maybe_unused]] const OpTime at,
+               environment.data.apply(due.collection, due.span, {}, batch));
         batch.clear();
         async::sleep_until pause(environment.clock,
                                  environment.clock.now() + limits::range_deletion_pause);
@@ -107,7 +107,13 @@ async::Task<Result<int>> delete_ranges(const MigrationEnvironment& environment) 
         if (*may) {
             // Requests may have begun by the old map while it was asked whether it is still right.
             if (environment.state.is_range_in_use(due.ns, due.span.range)) continue;
-            CO_TRY(documents, co_await delete_range(environment, due));
+            const auto deleted = co_await delete_range(environment, due);
+            if (!deleted) {
+                // Gone meanwhile, most likely: the next look finds out what is left to do.
+                failed = deleted.error();
+                continue;
+            }
+            documents = *deleted;
         }
         CO_TRY_OK(co_await environment.store.remove(deletions, bson::make("_id", task["_id"])));
         ++ranges;

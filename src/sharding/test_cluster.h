@@ -125,6 +125,10 @@ public:
     /// Deletes what migrations have left behind; false when something cannot be deleted.
     bool delete_orphans();
 
+    /// Begins to delete what migrations have left behind in a collection, until a part is gone;
+    /// false when that cannot be. `has_ended` is set when all of it is over.
+    bool begin_deletion(TestNode& node, const std::string& ns, bool& has_ended);
+
     async::Task<Result<bson::Document>> handle(TestNode& node, bson::Document command);
 
 private:

@@ -36,6 +36,11 @@ async::Task<void> pause(async::Clock& clock) {
     co_await until;
 }
 
+async::Task<void> delete_once(TestNode& node, bool& has_ended) {
+    [[maybe_unused]] const auto deleted = co_await delete_ranges(node.environment);
+    has_ended = true;
+}
+
 Error lost() {
     return {ErrorCode::host_unreachable, "lost on its way"};
 }
@@ -246,6 +251,12 @@ bool TestCluster::is_settled(const std::vector<std::string>& namespaces) {
             if (!each->store.find(config_ns(left), {})->empty()) return false;
     }
     return true;
+}
+
+bool TestCluster::begin_deletion(TestNode& node, const std::string& ns, bool& has_ended) {
+    const std::size_t before = held(node, ns).size();
+    async::spawn(set.executor, delete_once(node, has_ended));
+    return wait([&] { return held(node, ns).size() < before; }) && !has_ended;
 }
 
 bool TestCluster::delete_orphans() {
