@@ -39,6 +39,7 @@ struct Statement::State {
     query::UpdateContext update_context;
     query::MatchContext match_context;
     std::vector<std::string> immutable_paths;
+    std::optional<bson::Uuid> candidates_of;  // The collection they were found in.
     StatementResult result;
 
     bool is_delete() const { return spec.update.is_missing(); }
@@ -118,6 +119,7 @@ Result<std::vector<bson::RecordId>> Statement::State::find_candidates() {
     std::vector<bson::RecordId> found;
     const catalog::CollectionLock lock = command.member.catalog->lock_shared(command.ns);
     if (!lock) return found;
+    candidates_of = lock->uuid();
     TRY(auto request, read_request());
     if (!spec.is_multi) request.limit = 1;
     TRY(const auto transaction, command.member.engine->begin());
@@ -192,7 +194,12 @@ Result<Statement::State::Outcome> Statement::State::write_found(catalog::Collect
 
 Result<Statement::State::Outcome> Statement::State::write_one(bson::RecordId id) {
     const catalog::CollectionLock lock = command.member.catalog->lock_shared(command.ns);
-    if (!lock) return Outcome::gone;
+    if (!lock || lock->uuid() != candidates_of) {
+        // One is looked for again; of many, some are written already.
+        if (!spec.is_multi) return Outcome::gone;
+        return Error(ErrorCode::query_plan_killed,
+                     "collection dropped or renamed while the write was running");
+    }
     TRY(auto unit, command.begin_unit());
     TRY(const auto document, lock->find_record(unit.transaction(), id));
     if (!document) return Outcome::gone;
