@@ -120,14 +120,22 @@ async::Task<void> learn_cluster_time(Router& router, const Operation& operation)
 
 }  // namespace
 
-struct Dispatcher::Call {
-    Call(std::shared_ptr<ClientInfo> its_client,
+struct Dispatcher::Call final : Operation::Subject {
+    Call(OperationRegistry& its_registry,
+         std::shared_ptr<ClientInfo> its_client,
          const wire::Request& its_message,
          async::Cancellation its_disconnect)
-        : client(std::move(its_client)),
+        : registry(its_registry),
+          client(std::move(its_client)),
           message(its_message),
           disconnected(std::move(its_disconnect)) {}
+    ~Call() {
+        if (operation) registry.end(*operation);
+    }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
 
+    OperationRegistry& registry;
     std::shared_ptr<ClientInfo> client;
     const wire::Request& message;
     async::Cancellation disconnected;
@@ -149,6 +157,7 @@ struct Dispatcher::Call {
     replication::WriteConcern write_concern;
 
     bool has(unsigned flag) const { return (command->flags & flag) != 0; }
+    Operation::Description describe() const override;
 };
 
 async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> client,
@@ -156,7 +165,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
                                                  wire::ReplyWriter& reply,
                                                  async::Cancellation disconnected) {
     async::Executor* const home = async::Executor::current();
-    Call call(std::move(client), message, std::move(disconnected));
+    Call call(node_.operations, std::move(client), message, std::move(disconnected));
     node_.metrics.requests.fetch_add(1, std::memory_order_relaxed);
     node_.metrics.bytes_in.fetch_add(static_cast<std::int64_t>(call.message.bytes.size()),
                                      std::memory_order_relaxed);
@@ -196,10 +205,7 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
         bson::Builder body(reply.start());  // Drops what a failed command had begun to write.
         complete(call, status, body);
     }
-    if (call.operation) {
-        count(call, status, reply.has_body() ? reply.body().size() : 0);
-        node_.operations.end(*call.operation);
-    }
+    if (call.operation) count(call, status, reply.has_body() ? reply.body().size() : 0);
     if (reply.has_body())
         node_.metrics.bytes_out.fetch_add(
             static_cast<std::int64_t>(reply.body().size() + reply_frame_bytes),
@@ -234,34 +240,35 @@ Status Dispatcher::admit(Call& call) const {
     if (!request.cluster_time.is_null())
         TRY_OK(node_.logical_clock.advance(request.cluster_time, node_.clock.wall_now()));
 
-    call.operation = node_.operations.begin(call.client);
+    call.operation = node_.operations.begin(call.client, call);
     if (request.time_max > Duration::zero() && call.command->counted != Counted::getmore)
         call.operation->deadline = call.operation->started + request.time_max;
     std::weak_ptr<Operation> weak = call.operation;
     call.on_disconnect = call.disconnected.on_cancel([weak] {
         if (const auto operation = weak.lock()) operation->kill(ErrorCode::client_disconnect);
     });
-    describe(call);
     return {};
 }
 
-void Dispatcher::describe(Call& call) const {
-    const Request& request = *call.request;
+// Asked by any thread: of the message, which does not change as the request may (read_at).
+Operation::Description Dispatcher::Call::describe() const {
     Operation::Description description;
-    description.command_name = request.name;
-    description.kind = kind_name(call.command->counted);
-    description.is_write = is_data_write(*call.command);
-    description.is_hidden = call.has(flags::quiet);
-    description.ns = namespace_of(request, *call.command);
-    if (request.body.size() <= logged_command_bytes_max)
-        description.command = bson::Document(request.body);
+    const auto shown = Request::parse(message);
+    if (!shown) return description;  // It was admitted: that cannot be.
+    description.command_name = shown->name;
+    description.kind = kind_name(command->counted);
+    description.is_write = is_data_write(*command);
+    description.is_hidden = has(flags::quiet);
+    description.ns = namespace_of(*shown, *command);
+    if (shown->body.size() <= logged_command_bytes_max)
+        description.command = bson::Document(shown->body);
     else
         description.command = bson::make("$truncated",
-                                         bson::to_json(request.body).substr(0, 1000),
+                                         bson::to_json(shown->body).substr(0, 1000),
                                          "comment",
-                                         request.comment_text);
-    if (request.session) description.lsid = request.session->id.to_bson();
-    node_.operations.describe(*call.operation, std::move(description));
+                                         shown->comment_text);
+    if (shown->session) description.lsid = shown->session->id.to_bson();
+    return description;
 }
 
 Status Dispatcher::check_state(const Call& call) const {

@@ -46,7 +46,6 @@ private:
     async::Task<Status> block(Call& call, Duration time);
     async::Task<void> await_write_concern(Call& call);
     async::Task<void> learn_placement(Call& call, Error error);
-    void describe(Call& call) const;
     void complete(Call& call, const Status& status, bson::Builder& body) const;
     void append_error(Call& call, const Error& error, bson::Builder& body) const;
     void append_labels(const Call& call, ErrorCode code, bson::Builder& body) const;

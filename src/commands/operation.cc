@@ -36,37 +36,42 @@ Status Operation::check(const async::Clock& clock) const {
     return {};
 }
 
-std::shared_ptr<Operation> OperationRegistry::begin(std::shared_ptr<ClientInfo> client) {
+Operation::Description Operation::describe() const {
+    Description result = subject_->describe();
+    result.plan_summary = plan_summary_;
+    result.progress = progress_;
+    return result;
+}
+
+std::shared_ptr<Operation> OperationRegistry::begin(std::shared_ptr<ClientInfo> client,
+                                                    const Operation::Subject& subject) {
+    const std::int64_t id = next_id_.fetch_add(1, std::memory_order_relaxed);
+    auto operation =
+        std::make_shared<Operation>(id, std::move(client), clock_.now(), clock_.wall_now());
+    operation->subject_ = &subject;
     const std::lock_guard lock(mutex_);
-    operations_.push_back(std::make_shared<Operation>(next_id_++, std::move(client), clock_.now(),
-                                                      clock_.wall_now()));
-    return operations_.back();
+    operation->place_ = operations_.insert(operations_.end(), operation);
+    return operation;
 }
 
 void OperationRegistry::end(const Operation& operation) {
     const std::lock_guard lock(mutex_);
-    operations_.remove_if([&](const auto& each) { return each.get() == &operation; });
-}
-
-void OperationRegistry::describe(Operation& operation, Operation::Description description) {
-    const std::lock_guard lock(mutex_);
-    operation.description_ = std::move(description);
+    operations_.erase(operation.place_);
 }
 
 void OperationRegistry::set_plan_summary(Operation& operation, std::string summary) {
     const std::lock_guard lock(mutex_);
-    operation.description_.plan_summary = std::move(summary);
+    operation.plan_summary_ = std::move(summary);
 }
 
 std::string OperationRegistry::plan_summary(const Operation& operation) const {
     const std::lock_guard lock(mutex_);
-    return operation.description_.plan_summary;
+    return operation.plan_summary_;
 }
 
-void OperationRegistry::set_progress(Operation& operation,
-                                     Operation::Description::Progress progress) {
+void OperationRegistry::set_progress(Operation& operation, Operation::Progress progress) {
     const std::lock_guard lock(mutex_);
-    operation.description_.progress = std::move(progress);
+    operation.progress_ = std::move(progress);
 }
 
 void OperationRegistry::add_client(const std::shared_ptr<ClientInfo>& client) {
@@ -101,13 +106,13 @@ void OperationRegistry::kill_all(
     const std::function<bool(const Operation&, const Operation::Description&)>& choose) {
     const std::lock_guard lock(mutex_);
     for (const auto& each : operations_)
-        if (choose(*each, each->description_)) each->kill(code);
+        if (choose(*each, each->describe())) each->kill(code);
 }
 
 void OperationRegistry::for_each(
     const std::function<void(const Operation&, const Operation::Description&)>& visit) const {
     const std::lock_guard lock(mutex_);
-    for (const auto& each : operations_) visit(*each, each->description_);
+    for (const auto& each : operations_) visit(*each, each->describe());
 }
 
 }  // namespace tessera::commands

@@ -116,7 +116,12 @@ public:
     Status check(const async::Clock& clock) const;
     bool is_killed() const { return kill_code_.load(std::memory_order_relaxed) != 0; }
 
-    // For currentOp and the profiler; written by the operation, read under the registry's lock.
+    struct Progress {
+        std::string message;
+        std::int64_t done = 0;
+        std::int64_t total = 0;
+    };
+    /// What others are shown of it (currentOp), made when they ask.
     struct Description {
         std::string command_name;
         std::string ns;
@@ -124,20 +129,29 @@ public:
         bson::Document command;
         bson::Document lsid;
         std::string plan_summary;
-        struct Progress {
-            std::string message;
-            std::int64_t done = 0;
-            std::int64_t total = 0;
-        };
         Progress progress;  // Of long work; no message: none.
         bool is_write = false;
         bool is_hidden = false;  // Waiting hellos and the like.
     };
+    /// What an operation carries out. Lives, and does not change, from begin() to end().
+    class Subject {
+    public:
+        virtual Description describe() const = 0;
+
+    protected:
+        ~Subject() = default;
+    };
 
 private:
     friend class OperationRegistry;
+    Description describe() const;
+
     std::atomic<std::int32_t> kill_code_{0};
-    Description description_;  // Guarded by the registry's mutex.
+    // Guarded by the registry's mutex:
+    const Subject* subject_ = nullptr;
+    std::string plan_summary_;
+    Progress progress_;
+    std::list<std::shared_ptr<Operation>>::iterator place_;
 };
 
 /// All operations in progress. Thread-safe.
@@ -145,12 +159,12 @@ class OperationRegistry {
 public:
     explicit OperationRegistry(async::Clock& clock) : clock_(clock) {}
 
-    std::shared_ptr<Operation> begin(std::shared_ptr<ClientInfo> client);
+    std::shared_ptr<Operation> begin(std::shared_ptr<ClientInfo> client,
+                                     const Operation::Subject& subject);
+    /// Once, for each that has begun.
     void end(const Operation& operation);
-    /// Describes an operation for others to see.
-    void describe(Operation& operation, Operation::Description description);
     void set_plan_summary(Operation& operation, std::string summary);
-    void set_progress(Operation& operation, Operation::Description::Progress progress);
+    void set_progress(Operation& operation, Operation::Progress progress);
     std::string plan_summary(const Operation& operation) const;
 
     /// A connection was opened; it is known until it is closed.
@@ -169,8 +183,8 @@ public:
 
 private:
     async::Clock& clock_;
-    mutable std::mutex mutex_;  // Guards what follows, and the descriptions.
-    std::int64_t next_id_ = 1;
+    std::atomic<std::int64_t> next_id_{1};
+    mutable std::mutex mutex_;  // Guards what follows, and what operations show.
     std::list<std::shared_ptr<Operation>> operations_;
     std::vector<std::weak_ptr<ClientInfo>> clients_;  // Closed ones are dropped as it grows.
     std::size_t clients_swept_ = 0;                   // How many were left at the last sweep.
