@@ -32,6 +32,13 @@ bool is_operators(const Value& value) {
     return value.as_view().front().name.starts_with('$');
 }
 
+/// Whether the key's value of a match must be exactly this one. An array could match as an element
+/// of one does, and undefined matches in odd ways.
+bool fixes_key(const Value& value, const FilterOptions& options) {
+    if (value.is_array() || value.type() == Type::undefined) return false;
+    return options.is_collation_simple || !holds_text(value);
+}
+
 class Reader {
 public:
     Reader(const ShardKeyPattern& pattern, const FilterOptions& options)
@@ -95,12 +102,7 @@ private:
         }
     }
 
-    /// Whether the key's value of a match must be exactly this one. An array could match as an
-    /// element of one does, and undefined matches in odd ways.
-    bool is_usable(const Value& value) const {
-        if (value.is_array() || value.type() == Type::undefined) return false;
-        return options_.is_collation_simple || !holds_text(value);
-    }
+    bool is_usable(const Value& value) const { return fixes_key(value, options_); }
 
     void equal_to(std::string_view path, const Value& value, FieldBounds& bounds) {
         for (std::size_t i = 0; i < pattern_.fields().size(); ++i) {
@@ -193,6 +195,22 @@ FilterBounds bounds_of(const ShardKeyPattern& pattern, View filter, const Filter
     result.ranges = Reader(pattern, options).read(filter, bounds, 0);
     result.key = bounds.single_key();
     return result;
+}
+
+std::optional<Key> exact_key_of(const ShardKeyPattern& pattern,
+                                View filter,
+                                const FilterOptions& options) {
+    for (const ShardKeyPattern::Field& field : pattern.fields()) {
+        if (field.parts.size() != 1) return std::nullopt;
+        const Value value = filter[field.path];
+        if (value.is_missing() || is_operators(value) || value.type() == Type::regex ||
+            !fixes_key(value, options))
+            return std::nullopt;
+    }
+    // The filter is a document that has the key.
+    auto key = pattern.key_of(filter);
+    if (!key) return std::nullopt;
+    return *std::move(key);
 }
 
 bson::Value exact_id_of(View filter, const FilterOptions& options) {

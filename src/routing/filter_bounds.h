@@ -29,6 +29,12 @@ FilterBounds bounds_of(const ShardKeyPattern& pattern,
                        bson::View filter,
                        const FilterOptions& options = {});
 
+/// The one full shard key a match must have, where the filter names every field of the key with the
+/// value it is to be equal to: bounds_of().key for the commonest filters, without the rest.
+std::optional<Key> exact_key_of(const ShardKeyPattern& pattern,
+                                bson::View filter,
+                                const FilterOptions& options = {});
+
 /// The value of an equality on _id that every match must have; missing when there is none, or when
 /// it is a string and the collation is not simple.
 bson::Value exact_id_of(bson::View filter, const FilterOptions& options = {});

@@ -87,6 +87,40 @@ TEST(FilterBounds, ReadsNestedKeysFromPathsAndObjects) {
     EXPECT_FALSE(bounds_of(key, json(R"({"a.b":{"$in":[5,7]},"c":6})")).key);
 }
 
+// What it says, the bounds say as well; what it leaves to them, they may still fix.
+TEST(FilterBounds, AnExactKeyIsThatOfTheBounds) {
+    const char* const patterns[] = {
+        R"({"a":1})", R"({"a":"hashed"})", R"({"a":1,"b":1})", R"({"b":1,"a":"hashed"})",
+        R"({"a.b":1})"};
+    const std::pair<const char*, bool> filters[] = {
+        {R"({"a":5,"b":6})", true},
+        {R"({"b":6,"c":1,"a":5})", true},
+        {R"({"a":null,"b":{"x":1}})", true},
+        {R"({"a":5,"b":6,"$or":[{"a":5},{"a":7}]})", true},
+        {R"({"a":"x","b":6})", true},
+        {R"({"a":{"$eq":5},"b":6})", false},
+        {R"({"a":[5],"b":6})", false},
+        {R"({"a":{"$regularExpression":{"pattern":"x","options":""}},"b":6})", false},
+        {R"({"a":{"$undefined":true},"b":6})", false},
+        {R"({"c":5})", false},
+        {R"({"$and":[{"a":5},{"b":6}]})", false}};
+    for (const char* shape : patterns) {
+        const auto key = pattern(shape);
+        for (const auto& [filter, is_exact] : filters) {
+            SCOPED_TRACE(std::string(shape) + " " + filter);
+            const auto exact = exact_key_of(key, json(filter));
+            EXPECT_EQ(exact.has_value(), is_exact && std::string_view(shape) != patterns[4]);
+            if (exact) {
+                EXPECT_EQ(exact, bounds_of(key, json(filter)).key);
+            }
+        }
+    }
+    const auto key = pattern(R"({"a":1})");
+    EXPECT_FALSE(exact_key_of(key, json(R"({"a":"x"})"), {.is_collation_simple = false}));
+    EXPECT_FALSE(exact_key_of(key, json(R"({"a":{"b":"x"}})"), {.is_collation_simple = false}));
+    EXPECT_TRUE(exact_key_of(key, json(R"({"a":5})"), {.is_collation_simple = false}));
+}
+
 TEST(FilterBounds, CompoundKeysUseThePrefix) {
     const auto key = pattern(R"({"a":1,"b":1})");
     const auto at = [&](int a, int b) { return *key.key_of(bson::make("a", a, "b", b)); };

@@ -57,6 +57,8 @@ std::vector<ShardTarget> target_query(const RoutingInfo& routing,
                                       bson::View filter,
                                       const FilterOptions& options) {
     if (!routing.is_sharded()) return {target_primary(routing)};
+    if (const auto key = exact_key_of(routing.chunks->key(), filter, options))
+        return {target_of(routing, routing.chunks->chunk_of(*key).shard)};
     return target_ranges(routing, bounds_of(routing.chunks->key(), filter, options).ranges);
 }
 
