@@ -62,8 +62,8 @@ Result<TablePtr> WiredTigerEngine::create_table(std::string_view ident, TableOpt
             return Error(ErrorCode::namespace_exists, "The table exists: " + std::string(ident));
         }
     }
-    // A page that grows by a bulk load is written out when it is full: small ones keep eviction busy
-    // (a fifth of the load's CPU at 1 MB). The library bounds it by a share of a small cache.
+    // A page that grows by a bulk load is written when it is full: small ones keep eviction busy (a
+    // fifth of the load's CPU at 1 MB). The library bounds it by a share of a small cache.
     std::string config = "key_format=u,value_format=u,memory_page_max=8MB,split_pct=90,";
     config += options.has_small_values
                   ? "leaf_page_max=16KB,prefix_compression=true,block_compressor=none,"
