@@ -201,7 +201,7 @@ public:
             return replication::drop_collection(unit, *member_.catalog, temporary_);
         });
         if (!status)
-            log::warning(log::Component::write, 9000110, "A temporary collection of $out remains",
+            log::warning(log::Component::write, 9000130, "A temporary collection of $out remains",
                          {{"ns", temporary_.to_string()}, {"error", status.error()}});
     }
 

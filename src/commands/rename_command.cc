@@ -87,7 +87,7 @@ public:
         });
         if (!status)
             log::warning(log::Component::write,
-                         9000111,
+                         9000131,
                          "A temporary collection of renameCollection remains",
                          {{"ns", temporary_.to_string()}, {"error", status.error()}});
     }

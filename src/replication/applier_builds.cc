@@ -122,7 +122,7 @@ Result<bool> Applier::commit_present_build(const ParsedEntry& entry,
     // Ours to give up, and nothing to do twice, when the process is to end.
     if (has_class(finished.error().code(), error_class::shutting_down)) return finished.error();
     log::info(log::Component::index,
-              9000210,
+              9000219,
               "An index build that was begun here is done anew",
               {{"ns", ns.to_string()}, {"error", finished.error()}});
     return false;

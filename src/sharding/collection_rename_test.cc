@@ -37,6 +37,21 @@ CollectionRename rename_of(TestCluster& cluster) {
     return rename;
 }
 
+Instant in_an_hour(TestCluster& cluster) {
+    return cluster.set.clock.now() + std::chrono::hours(1);
+}
+
+// What is at 5 and above on A goes to B.
+Status move_from_five(TestCluster& cluster) {
+    MoveRangeRequest request;
+    request.ns = items;
+    request.from = "A";
+    request.to = "B";
+    request.min = routing::testing::bound(5);
+    return cluster.run(cluster.a->source.move_range(
+        std::move(request), cluster.catalog->new_uuid(), in_an_hour(cluster)));
+}
+
 async::Task<Status> ask(TestCluster& cluster,
                         ShardName shard,
                         CollectionRename rename,
@@ -219,21 +234,15 @@ async::Task<void> begin(TestNode& node, CollectionRename rename, Instant until, 
 TEST(Rename, AMoveOfARangeAndARenameExcludeEachOther) {
     TestCluster cluster;
     cluster.make_items();
-    MoveRangeRequest request;
-    request.ns = items;
-    request.from = "A";
-    request.to = "B";
-    request.min = routing::testing::bound(5);
-    const Instant later = cluster.set.clock.now() + std::chrono::hours(1);
     const CollectionRename rename = rename_of(cluster);
+    const Instant later = in_an_hour(cluster);
     int refused = 0;
     cluster.on_handled = [&](const std::string& name) {
         if (name != "_migrateClone") return;
         for (TestNode* each : {cluster.a.get(), cluster.b.get()})
             async::spawn(cluster.set.executor, begin(*each, rename, later, refused));
     };
-    const auto moved =
-        cluster.run(cluster.a->source.move_range(request, cluster.catalog->new_uuid(), later));
+    const auto moved = move_from_five(cluster);
     EXPECT_TRUE(moved.has_value()) << moved.error().reason();
     EXPECT_EQ(refused, 2);
     cluster.on_handled = {};
@@ -255,15 +264,7 @@ TEST(Rename, ADeletionOfARangeGoesOnUnderTheNewName) {
     const Namespace ns = Namespace::split(items);
     for (std::int32_t i = 100; i < 300; ++i)
         ASSERT_TRUE(cluster.a->member.insert(ns, bson::make("_id", i, "a", 7)).has_value());
-    MoveRangeRequest request;
-    request.ns = items;
-    request.from = "A";
-    request.to = "B";
-    request.min = routing::testing::bound(5);
-    const Instant later = cluster.set.clock.now() + std::chrono::hours(1);
-    ASSERT_TRUE(
-        cluster.run(cluster.a->source.move_range(request, cluster.catalog->new_uuid(), later))
-            .has_value());
+    ASSERT_TRUE(move_from_five(cluster).has_value());
     bool has_ended = false;
     ASSERT_TRUE(cluster.begin_deletion(*cluster.a, items, has_ended));
     ASSERT_TRUE(cluster.run(coordinate(cluster, rename_of(cluster), 99)).has_value());

@@ -269,7 +269,7 @@ async::Task<void> MigrationDestination::pull(MigrationDocument migration,
     const auto released = co_await release(std::move(migration), false);
     if (!released)
         log::warning(log::Component::sharding,
-                     9000441,
+                     9000442,
                      "What came of a range that was not received is not given up for deletion",
                      {{"ns", running->migration.ns}, {"error", released.error()}});
 }
