@@ -185,6 +185,7 @@ private:
     Status open_oplog();
     /// After the catalog was read anew; the Oplog itself lives on, others hold it.
     void adopt_oplog_collection();
+    Status set_first_stable();
     Status replay(Timestamp after, OpTime upto, ApplyMode mode);
     void begin();
     async::Task<void> write_periodic_noops();

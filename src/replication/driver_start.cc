@@ -48,7 +48,8 @@ Status Replication::Driver::start() {
         TRY(const bool is_syncing, local_.is_syncing());
         if (newest && !is_syncing) {
             TRY(const ParsedEntry top, ParsedEntry::parse(*newest));
-            TRY_OK(replay(env_.engine.recovery_timestamp(), top.optime, ApplyMode::exact));
+            TRY_OK(set_first_stable());
+            TRY_OK(replay(env_.engine.stable(), top.optime, ApplyMode::exact));
             TRY_OK(env_.logical_clock.advance(top.optime.timestamp, wall()));
             restored.last = {top.optime, top.wall};
             oplog_->set_visible(top.optime);
@@ -64,6 +65,16 @@ Status Replication::Driver::start() {
     env_.control.post([mailbox = mailbox_] {
         if (mailbox->driver != nullptr) mailbox->driver->begin();
     });
+    return {};
+}
+
+// Before the first checkpoint nothing says what is stable, and an engine that does not know takes
+// nothing back at a rollback. The data are then as of the first entry: a log loses no entry that no
+// checkpoint holds.
+Status Replication::Driver::set_first_stable() {
+    if (!env_.engine.stable().is_null()) return {};
+    TRY(const auto oldest, oplog_->oldest(env_.engine));
+    if (oldest) env_.engine.set_stable((*oldest)["ts"].as_timestamp());
     return {};
 }
 

@@ -114,9 +114,7 @@ TEST(Replication, ABatchOfInsertsIsOneEntryAndIsKnownStatementByStatement) {
     EXPECT_EQ(primary.oplog().size(), before + 1);
     ASSERT_TRUE(await(set, primary, last));
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
-    std::size_t index = 0;
-    while (&set[index] != &primary)
-        ++index;
+    const std::size_t index = set.index_of(primary);
     set.kill(index);
     ASSERT_TRUE(set.wait([&] { return set.primary() != nullptr; }));
     TestMember& heir = *set.primary();
@@ -153,9 +151,7 @@ TEST(Replication, WaitersFailWhenTheirPrimaryStepsDown) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));
     TestMember& primary = *set.primary();
-    std::size_t index = 0;
-    while (&set[index] != &primary)
-        ++index;
+    const std::size_t index = set.index_of(primary);
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
     set.isolate(index);
     const auto at = primary.insert(items, item(1, 1));
@@ -188,9 +184,7 @@ TEST(Replication, ADivergedMemberRollsBack) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));
     TestMember& old = *set.primary();
-    std::size_t index = 0;
-    while (&set[index] != &old)
-        ++index;
+    const std::size_t index = set.index_of(old);
     const auto kept = old.insert(items, item(1, 1));
     ASSERT_TRUE(kept);
     ASSERT_TRUE(await(set, old, *kept));
@@ -209,15 +203,39 @@ TEST(Replication, ADivergedMemberRollsBack) {
     EXPECT_TRUE(old.find(items, 3));
 }
 
+// A member whose process ended before its first checkpoint had no stable timestamp any more, and an
+// engine without one takes nothing back.
+TEST(Replication, ARollbackRightAfterARestartBeforeTheFirstCheckpoint) {
+    TestSet set(3, "rs", {.is_durable = true});
+    ASSERT_TRUE(set.initiate(3));
+    TestMember& old = *set.primary();
+    const std::size_t index = set.index_of(old);
+    ASSERT_TRUE(await(set, old, *old.insert(items, item(1, 1))));
+    set.isolate(index);
+    ASSERT_TRUE(old.insert(items, item(2, 2)));  // Nobody else will ever have these.
+    const bson::Document change =
+        bson::from_json(R"({"$v": 2, "diff": {"u": {"value": 5}}})").value();
+    ASSERT_TRUE(old.update(items, 1, item(1, 5), change));
+    set.kill(index);
+    ASSERT_TRUE(set.wait([&] { return set.primary() != nullptr; }));
+    ASSERT_TRUE(await(set, *set.primary(), *set.primary()->insert(items, item(3, 3))));
+    set.restart(index);
+    EXPECT_TRUE(set[index].find(items, 2));
+    set.heal();
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    EXPECT_EQ(set[index].replication->rollback_id(), 2);
+    EXPECT_TRUE(set[index].find(items, 1) == item(1, 1));
+    EXPECT_FALSE(set[index].find(items, 2));
+    EXPECT_TRUE(set[index].find(items, 3));
+}
+
 // A unit of several statements of which the first alone reached a majority: the rollback keeps that
 // one, and with it the knowledge that it was executed.
 TEST(Replication, ARollbackIntoAUnitKeepsWhatItsStatementsDid) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));
     TestMember& old = *set.primary();
-    std::size_t index = 0;
-    while (&set[index] != &old)
-        ++index;
+    const std::size_t index = set.index_of(old);
     ASSERT_TRUE(await(set, old, *old.insert(items, item(100, 0))));
     ASSERT_TRUE(old.sessions->ensure_collections());
     ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));

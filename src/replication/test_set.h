@@ -29,7 +29,11 @@ class TestSet;
 /// A process and its data.
 class TestMember {
 public:
-    TestMember(TestSet& set, HostAndPort host, std::string set_name);
+    /// Starts on what the engine holds.
+    TestMember(TestSet& set,
+               HostAndPort host,
+               std::string set_name,
+               std::unique_ptr<storage::memory::MemoryEngine> engine);
 
     HostAndPort host;
     std::unique_ptr<storage::memory::MemoryEngine> engine;
@@ -93,14 +97,18 @@ private:
 
 class TestSet {
 public:
-    explicit TestSet(int members, std::string name = "rs");
+    explicit TestSet(int members, std::string name = "rs", storage::memory::Options engines = {});
     ~TestSet();
 
     TestMember& operator[](std::size_t i) { return *members_[i]; }
     std::size_t size() const { return members_.size(); }
     TestMember& add();
-    /// The process goes; its data are kept but of no use.
+    /// The process goes; its data are kept.
     void kill(std::size_t i);
+    /// As kill -9 and a new start: what the journal and the last checkpoint hold is there again.
+    /// References to the member are void. Requires: durable engines.
+    void restart(std::size_t i);
+    std::size_t index_of(const TestMember& member) const;
     /// No message passes between `i` and all others.
     void isolate(std::size_t i) { isolated_.insert(members_[i]->host); }
     void heal() { isolated_.clear(); }
@@ -132,7 +140,8 @@ public:
     int calls_under_way = 0;  // None is left when the set goes.
 
 private:
-    std::string name_;
+    const std::string name_;
+    const storage::memory::Options engines_;
     std::vector<std::unique_ptr<TestMember>> members_;
     std::set<HostAndPort> isolated_;
 };

@@ -120,9 +120,12 @@ bson::Document cursor_reply(std::int64_t id, bool is_first, const bson::Document
 
 // ---- A member ---------------------------------------------------------------------------------
 
-TestMember::TestMember(TestSet& set, HostAndPort its_host, std::string set_name)
-    : host(std::move(its_host)), engine(storage::memory::open()), set_(set) {
-    flusher = std::make_unique<storage::DurabilityFlusher>(*engine);
+TestMember::TestMember(TestSet& set,
+                       HostAndPort its_host,
+                       std::string set_name,
+                       std::unique_ptr<storage::memory::MemoryEngine> its_engine)
+    : host(std::move(its_host)), engine(std::move(its_engine)), set_(set) {
+    flusher = std::make_unique<storage::DurabilityFlusher>(*engine, storage::FlushBy::caller);
     auto opened = catalog::Catalog::open(*engine, false, set.random);
     ASSERT(opened.has_value());
     catalog = std::move(*opened);
@@ -449,7 +452,8 @@ void TestMember::shorten_oplog(std::size_t kept) {
 
 // ---- The set ----------------------------------------------------------------------------------
 
-TestSet::TestSet(int members, std::string name) : name_(std::move(name)) {
+TestSet::TestSet(int members, std::string name, storage::memory::Options engines)
+    : name_(std::move(name)), engines_(engines) {
     for (int i = 0; i < members; ++i)
         add();
 }
@@ -465,7 +469,8 @@ TestSet::~TestSet() {
 
 TestMember& TestSet::add() {
     const HostAndPort host{"n" + std::to_string(members_.size()), 27017};
-    members_.push_back(std::make_unique<TestMember>(*this, host, name_));
+    members_.push_back(
+        std::make_unique<TestMember>(*this, host, name_, storage::memory::open(engines_)));
     return *members_.back();
 }
 
@@ -477,6 +482,22 @@ void TestSet::kill(std::size_t i) {
     run(member.replication->shutdown(Duration::zero()));
     const bool is_idle = wait([&] { return member.handling == 0; });
     ASSERT(is_idle);
+}
+
+void TestSet::restart(std::size_t i) {
+    kill(i);
+    const HostAndPort host = members_[i]->host;
+    auto engine = std::move(members_[i]->engine);
+    members_[i].reset();
+    engine->crash();
+    members_[i] = std::make_unique<TestMember>(*this, host, name_, std::move(engine));
+}
+
+std::size_t TestSet::index_of(const TestMember& member) const {
+    std::size_t index = 0;
+    while (members_[index].get() != &member)
+        ++index;
+    return index;
 }
 
 TestMember* TestSet::find(const HostAndPort& host) {

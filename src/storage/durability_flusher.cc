@@ -7,9 +7,10 @@
 
 namespace tessera::storage {
 
-DurabilityFlusher::DurabilityFlusher(Engine& engine, Duration interval)
+DurabilityFlusher::DurabilityFlusher(Engine& engine, FlushBy who, Duration interval)
     : engine_(engine), interval_(interval) {
-    if (engine.is_durable()) thread_ = std::thread([this] { run(); });
+    if (who == FlushBy::own_thread && engine.is_durable())
+        thread_ = std::thread([this] { run(); });
 }
 
 DurabilityFlusher::~DurabilityFlusher() {
@@ -24,7 +25,7 @@ DurabilityFlusher::~DurabilityFlusher() {
 
 void DurabilityFlusher::when_durable(Callback callback) {
     if (!thread_.joinable()) {
-        callback(ok());
+        callback(engine_.flush_journal());
         return;
     }
     {

@@ -2,7 +2,8 @@
 //
 // Group commit: transactions commit without a sync, and whoever needs theirs on disk waits here;
 // one thread syncs the journal for all who wait at that moment. Callers that commit while a sync
-// runs share the next one. On an engine without a disk everything is durable at once.
+// runs share the next one. On an engine without a disk everything is durable at once; in a simulation,
+// which has no threads, each caller syncs for itself.
 #pragma once
 
 #include <atomic>
@@ -19,19 +20,23 @@
 
 namespace tessera::storage {
 
+enum class FlushBy : std::uint8_t { own_thread, caller };
+
 class DurabilityFlusher {
 public:
     using Callback = std::function<void(Status)>;
 
-    /// `engine` must outlive it. Starts the thread, if the engine is durable.
-    explicit DurabilityFlusher(Engine& engine, Duration interval = limits::journal_interval);
+    /// `engine` must outlive it. Starts its own thread, if that is wanted and the engine is durable.
+    explicit DurabilityFlusher(Engine& engine,
+                               FlushBy who = FlushBy::own_thread,
+                               Duration interval = limits::journal_interval);
     /// Syncs for everyone who waits, then ends the thread.
     ~DurabilityFlusher();
     DurabilityFlusher(const DurabilityFlusher&) = delete;
     DurabilityFlusher& operator=(const DurabilityFlusher&) = delete;
 
     /// Calls `callback` once everything committed before this call is on disk: from the flusher's
-    /// thread, or at once and from this one when the engine is not durable. It must not block.
+    /// thread, or at once and from this one when it has none. It must not block.
     void when_durable(Callback callback);
     /// Blocks until everything committed before this call is on disk.
     Status wait();

@@ -262,7 +262,8 @@ public:
     /// Every transaction with a timestamp at or below this one has committed (no holes); null
     /// before the first commit with a timestamp.
     virtual Timestamp all_durable() const = 0;
-    /// Takes every unlogged table back to stable(). Requires: no transaction is open.
+    /// Takes every unlogged table back to stable(). Fails with LockBusy while a transaction is open
+    /// and with IllegalOperation when nothing was ever said to be stable.
     virtual Status recover_to_stable() = 0;
 
     /// Writes a checkpoint at stable() (untimestamped writes included). Blocks.
@@ -296,6 +297,12 @@ inline Error write_conflict() {
     return {ErrorCode::write_conflict,
             "WriteConflict error: this operation conflicted with another operation. Please retry "
             "your operation or multi-document transaction."};
+}
+
+/// What recover_to_stable() fails with when stable() is null.
+inline Error nothing_is_stable() {
+    return {ErrorCode::illegal_operation,
+            "There is no stable timestamp to which the data could be taken back"};
 }
 
 }  // namespace tessera::storage

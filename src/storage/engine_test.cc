@@ -376,6 +376,9 @@ TEST_P(EngineTest, RecoversToStable) {
         EXPECT_EQ(read(*reader, *t, "k"), "2");
         ASSERT_TRUE(reader->commit());  // Leaves no cursor positioned.
     }
+    const Status unknown = engine_->recover_to_stable();
+    ASSERT_FALSE(unknown);
+    EXPECT_EQ(unknown.error().code(), ErrorCode::illegal_operation);
     engine_->set_stable(at(10));
     engine_->drop_table("t", at(20));
     EXPECT_EQ(engine_->idents(), std::vector<std::string>{"oplog"});

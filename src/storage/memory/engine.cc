@@ -145,7 +145,7 @@ Status Implementation::recover_to_stable() {
                      "Recovery to the stable timestamp needs the engine for "
                      "itself, but transactions are open");
     }
-    if (stable_.is_null()) return ok();
+    if (stable_.is_null()) return nothing_is_stable();
     prune([this](const MemoryTable& table, const Version& version) {
         return !table.options().is_logged && version.durable > stable_;
     });
