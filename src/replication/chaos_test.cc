@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A set under partitions and step-downs, from a seed: what was acknowledged by a majority is on
-// every member in the end, and all members are alike. Indexes come and go meanwhile; builds that
+// A set under partitions, step-downs, crashes and restarts, from a seed: what was acknowledged by a
+// majority is on every member in the end, and all members are alike. Indexes come and go meanwhile; builds that
 // were begun end, whoever is primary then.
 #include <cstdlib>
 #include <set>
@@ -17,17 +17,22 @@ namespace {
 
 const Namespace items{"shop", "items"};
 
-async::Task<void> write(TestMember& member,
-                        std::int32_t id,
-                        std::set<std::int32_t>& acknowledged,
-                        Instant deadline) {
+struct Workload {
+    std::set<std::int32_t> acknowledged;
+    std::int32_t next = 0;
+    int writing = 0;
+};
+
+async::Task<void> write(TestMember& member, std::int32_t id, Workload& workload, Instant deadline) {
+    ++workload.writing;
+    const std::shared_ptr<void> counted(nullptr, [&workload](void*) { --workload.writing; });
     const bson::Document document = bson::make("_id", id, "value", id);
     const auto at = member.insert(items, document);
     if (!at) co_return;
     WriteConcern concern;
     const auto status = co_await member.replication->await_write_concern(
         *at, std::move(concern), deadline, async::Cancellation::none());
-    if (status) acknowledged.insert(id);
+    if (status) workload.acknowledged.insert(id);
 }
 
 // Begins a build, or drops the index where it is.
@@ -81,15 +86,26 @@ void expect_same_indexes(TestSet& set) {
     }
 }
 
+// kill -9 and a new start; some found a checkpoint first.
+void restart(TestSet& set, Random& random, Workload& workload) {
+    const std::size_t i = random.below(set.size());
+    if (random.below(2) == 0) {
+        ASSERT_TRUE(set[i].engine->checkpoint());
+    }
+    set.kill(i);
+    ASSERT_TRUE(set.wait([&] { return workload.writing == 0; }));
+    set.restart(i);
+}
+
 void run(std::uint64_t seed) {
     SCOPED_TRACE("TESSERA_SEED=" + std::to_string(seed));
-    TestSet set(3);
+    TestSet set(3, "rs", {.is_durable = true});
     Random random(seed);
     ASSERT_TRUE(set.initiate(3));
-    std::set<std::int32_t> acknowledged;
-    std::int32_t next = 0;
+    Workload workload;
+    const auto& acknowledged = workload.acknowledged;
     for (int round = 0; round < 60; ++round) {
-        switch (random.below(6)) {
+        switch (random.below(7)) {
             case 0:
                 set.isolate(random.below(3));
                 break;
@@ -106,6 +122,9 @@ void run(std::uint64_t seed) {
                     (void)set.run(set.primary()->replication->step_down(request));
                 }
                 break;
+            case 4:
+                restart(set, random, workload);
+                break;
             default:
                 break;
         }
@@ -115,7 +134,7 @@ void run(std::uint64_t seed) {
             if (random.below(3) == 0) change_index(set, set[i], random);
             for (int k = 0; k < 3; ++k)
                 async::spawn(set.executor,
-                             write(set[i], next++, acknowledged, set.clock.now() + 5s));
+                             write(set[i], workload.next++, workload, set.clock.now() + 5s));
         }
         const Instant until = set.clock.now() + std::chrono::milliseconds(random.below(1'500));
         set.wait([&] { return set.clock.now() >= until; }, until - set.clock.now());
@@ -141,7 +160,7 @@ TEST(ReplicationChaos, AcknowledgedWritesAreOnEveryMember) {
     const char* const one = std::getenv("TESSERA_SEED");
     if (one != nullptr) return run(std::strtoull(one, nullptr, 10));
     const char* const many = std::getenv("TESSERA_SEEDS");
-    const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 10;
+    const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 50;
     for (std::uint64_t seed = 1; seed <= count && !testing::Test::HasFailure(); ++seed)
         run(seed);
 }

@@ -289,6 +289,8 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_batch(Source& s
                                                                        std::size_t skip) {
     const auto metadata = parse_repl_data(reply, config());
     const auto query = parse_oplog_query_data(reply, config());
+    // It went back meanwhile: what it says now need not follow on what it said before.
+    if (query.rollback_id != source.rollback_id) co_return Next::choose_again;
     core_->fetched(source.host, metadata, query, now());
     pump();
     if (!should_pull()) co_return Next::stop;
