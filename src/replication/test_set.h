@@ -72,6 +72,8 @@ public:
     Result<OpTime> drop(const Namespace& ns);
     std::optional<bson::Document> find(const Namespace& ns, std::int32_t id);
     std::size_t count(const Namespace& ns);
+    /// Its documents by their _id.
+    std::map<std::int32_t, bson::Document> contents(const Namespace& ns);
     /// Every entry of the oplog.
     std::vector<bson::Document> oplog();
 
@@ -108,6 +110,8 @@ public:
     /// As kill -9 and a new start: what the journal and the last checkpoint hold is there again.
     /// References to the member are void. Requires: durable engines.
     void restart(std::size_t i);
+    /// A new start on an empty disk.
+    void wipe(std::size_t i);
     std::size_t index_of(const TestMember& member) const;
     /// No message passes between `i` and all others.
     void isolate(std::size_t i) { isolated_.insert(members_[i]->host); }
@@ -140,6 +144,10 @@ public:
     int calls_under_way = 0;  // None is left when the set goes.
 
 private:
+    void start(std::size_t i,
+               const HostAndPort& host,
+               std::unique_ptr<storage::memory::MemoryEngine> engine);
+
     const std::string name_;
     const storage::memory::Options engines_;
     std::vector<std::unique_ptr<TestMember>> members_;

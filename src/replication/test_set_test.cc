@@ -424,6 +424,14 @@ std::size_t TestMember::count(const Namespace& ns) {
     return (*reply)["cursor"].as_view()["firstBatch"].as_view().count();
 }
 
+std::map<std::int32_t, bson::Document> TestMember::contents(const Namespace& ns) {
+    const auto reply = find_command(bson::make("find", ns.collection, "$db", ns.db));
+    std::map<std::int32_t, bson::Document> result;
+    for (const bson::Element& each : (*reply)["cursor"].as_view()["firstBatch"].as_view())
+        result.emplace(each.value.as_view()["_id"].as_int32(), each.value.as_view());
+    return result;
+}
+
 std::vector<bson::Document> TestMember::oplog() {
     std::vector<bson::Document> result;
     Oplog* const log = replication->oplog();
@@ -484,13 +492,26 @@ void TestSet::kill(std::size_t i) {
     ASSERT(is_idle);
 }
 
+void TestSet::start(std::size_t i,
+                    const HostAndPort& host,
+                    std::unique_ptr<storage::memory::MemoryEngine> engine) {
+    members_[i] = std::make_unique<TestMember>(*this, host, name_, std::move(engine));
+}
+
 void TestSet::restart(std::size_t i) {
+    members_[i]->engine->lose_disk();
     kill(i);
     const HostAndPort host = members_[i]->host;
     auto engine = std::move(members_[i]->engine);
-    members_[i].reset();
+    members_[i].reset();  // Lets go of its tables.
     engine->crash();
-    members_[i] = std::make_unique<TestMember>(*this, host, name_, std::move(engine));
+    start(i, host, std::move(engine));
+}
+
+void TestSet::wipe(std::size_t i) {
+    kill(i);
+    const HostAndPort host = members_[i]->host;
+    start(i, host, storage::memory::open(engines_));
 }
 
 std::size_t TestSet::index_of(const TestMember& member) const {

@@ -156,6 +156,7 @@ Status Implementation::recover_to_stable() {
 
 Status Implementation::checkpoint() {
     std::lock_guard lock(mutex_);
+    if (is_disk_lost_) return ok();
     checkpoint_number_ = flushed_ = last_commit_;
     checkpoint_timestamp_ = stable_;
     ++stats_.checkpoints;
@@ -175,13 +176,20 @@ Timestamp Implementation::recovery_timestamp() const {
 
 Status Implementation::flush_journal() {
     std::lock_guard lock(mutex_);
+    if (is_disk_lost_) return ok();
     flushed_ = last_commit_;
     ++stats_.journal_syncs;
     return ok();
 }
 
+void Implementation::lose_disk() {
+    std::lock_guard lock(mutex_);
+    is_disk_lost_ = true;
+}
+
 void Implementation::crash() {
     std::lock_guard lock(mutex_);
+    is_disk_lost_ = false;
     ASSERT(options_.is_durable);
     ASSERT(active_.empty());
     prune([this](const MemoryTable& table, const Version& version) {

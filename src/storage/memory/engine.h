@@ -143,6 +143,7 @@ public:
     Result<std::vector<std::string>> verify(Table&) override { return std::vector<std::string>(); }
     bool is_durable() const override { return options_.is_durable; }
     void crash() override;
+    void lose_disk() override;
 
 private:
     friend class MemoryTransaction;
@@ -169,6 +170,7 @@ private:
     std::uint64_t next_transaction_id_ = 1;
     Number last_commit_ = 0;
     Number flushed_ = 0;
+    bool is_disk_lost_ = false;
     Number checkpoint_number_ = 0;
     Timestamp checkpoint_timestamp_;
     Timestamp recovery_timestamp_;

@@ -16,6 +16,9 @@ public:
     /// As if the process was killed and started again: logged tables as of the last
     /// flush_journal(), unlogged ones as of the last checkpoint. Requires: no transaction is open.
     virtual void crash() = 0;
+    /// From now on nothing reaches the disk, though it seems to, until crash(): so that what runs
+    /// can end in order and yet leave what kill -9 would at this moment.
+    virtual void lose_disk() = 0;
 };
 
 struct Options {
