@@ -243,7 +243,7 @@ TEST(ReplicationChaos, AcknowledgedWritesAreOnEveryMember) {
     const char* const one = std::getenv("TESSERA_SEED");
     if (one != nullptr) return run(std::strtoull(one, nullptr, 10));
     const char* const many = std::getenv("TESSERA_SEEDS");
-    const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 50;
+    const std::uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : 200;
     for (std::uint64_t seed = 1; seed <= count && !testing::Test::HasFailure(); ++seed)
         run(seed);
 }
