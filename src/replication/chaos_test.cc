@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A set under partitions, step-downs, crashes and restarts, from a seed: what was acknowledged by a
-// majority is on every member in the end, and all members are alike. Indexes come and go meanwhile; builds that
-// were begun end, whoever is primary then.
+// majority is on every member in the end, and all members are alike. Indexes come and go meanwhile;
+// builds that were begun end, whoever is primary then.
 #include <cstdlib>
 #include <map>
 
@@ -43,11 +43,8 @@ Result<OpTime> change(TestMember& member,
 }
 
 // Inserts, updates or removes a document nobody else is writing.
-async::Task<void> write(TestMember& member,
-                        std::int32_t id,
-                        std::int32_t value,
-                        Workload& workload,
-                        Instant deadline) {
+async::Task<void> write(
+    TestMember& member, std::int32_t id, std::int32_t value, Workload& workload, Instant deadline) {
     Fate& fate = workload.fates[id];
     ++workload.writing;
     fate.is_being_written = true;
@@ -75,8 +72,7 @@ void write_some(TestSet& set, TestMember& member, Random& random, Workload& work
         const auto id = static_cast<std::int32_t>(random.below(60));
         if (workload.fates[id].is_being_written) continue;
         const auto value = static_cast<std::int32_t>(random.below(1'000'000));
-        async::spawn(set.executor,
-                     write(member, id, value, workload, set.clock.now() + 5s));
+        async::spawn(set.executor, write(member, id, value, workload, set.clock.now() + 5s));
         set.executor.run();  // Until it waits: two of one document would meet.
     }
 }

@@ -230,7 +230,8 @@ Status Replication::Driver::truncate_oplog() {
 async::Task<void> Replication::Driver::shutdown(Duration quiesce) {
     const auto& config = core_->config();
     const bool has_heir =  // Else nobody to hand over to: waiting would gain nothing.
-        config && std::count_if(config->members.begin(), config->members.end(),
+        config && std::count_if(config->members.begin(),
+                                config->members.end(),
                                 [](const auto& member) { return member.is_electable(); }) > 1;
     if (core_->is_writable_primary() && has_heir && quiesce > Duration::zero()) {
         consensus::StepDownRequest request;

@@ -259,8 +259,8 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_first_batch(Sou
     facts.source_oldest = source.oldest;
     const bson::View batch = batch_of(*reply, "firstBatch");
     if (!batch.is_empty()) facts.first = optime_in(batch.front().value.as_view());
-    facts.must_be_ahead = !metadata.is_primary && !source.is_asked_for &&
-                          core_->state() == MemberState::secondary;
+    facts.must_be_ahead =
+        !metadata.is_primary && !source.is_asked_for && core_->state() == MemberState::secondary;
     source.cursor = (*reply)["cursor"].as_view()["id"].to_int64();
     switch (consensus::check_first_batch(facts)) {
         case FirstBatch::proceed:
@@ -274,9 +274,10 @@ async::Task<Replication::Driver::Next> Replication::Driver::take_first_batch(Sou
             // Another source may reach further back: only when there is none, that is the end.
             if (!core_->is_primary() &&  // One that catches up does without.
                 !core_->choose_sync_source(facts.last_fetched, now()))
-                set_misfit("too stale to catch up: every source's oplog begins after the end of "
-                           "this member's, " +
-                           facts.last_fetched.to_string());
+                set_misfit(
+                    "too stale to catch up: every source's oplog begins after the end of "
+                    "this member's, " +
+                    facts.last_fetched.to_string());
             co_return Next::choose_again;
         case FirstBatch::roll_back:
             co_return Next::roll_back;

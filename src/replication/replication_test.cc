@@ -120,8 +120,8 @@ TEST(Replication, ABatchOfInsertsIsOneEntryAndIsKnownStatementByStatement) {
     TestMember& heir = *set.primary();
     EXPECT_EQ(heir.count(items), 4U);
     EXPECT_EQ(heir.replication->applied_counts().inserts, 4);
-    const auto lease = set.run(
-        heir.sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
+    const auto lease =
+        set.run(heir.sessions->check_out(id, 7, async::no_deadline, async::Cancellation::none()));
     ASSERT_TRUE(lease) << lease.error().to_string();
     for (StatementId statement = 0; statement < 3; ++statement)
         EXPECT_EQ((*lease)->executed(statement), last);

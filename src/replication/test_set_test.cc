@@ -329,9 +329,7 @@ Result<OpTime> TestMember::insert(const Namespace& ns, bson::View document) {
     return unit.commit();
 }
 
-Result<OpTime> TestMember::in_session(const Namespace& ns,
-                                      Session& session,
-                                      const Write& write) {
+Result<OpTime> TestMember::in_session(const Namespace& ns, Session& session, const Write& write) {
     TRY_OK(replication->check_writable(ns));
     TRY_OK(ensure(ns));
     TRY_OK(sessions->ensure_collections());

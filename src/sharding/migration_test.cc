@@ -5,9 +5,9 @@
 // that has it, nobody stays blocked, and a later move works.
 #include "sharding/migration.h"
 
-#include <gtest/gtest.h>
-
 #include <numeric>
+
+#include <gtest/gtest.h>
 
 #include "sharding/test_cluster.h"
 
@@ -83,6 +83,126 @@ TEST(Migration, MovesWhatIsThereAndWhatChangesMeanwhile) {
     EXPECT_EQ(cluster.owned(*cluster.a, items), numbers(0, 5));
     ASSERT_TRUE(cluster.delete_orphans());
     EXPECT_EQ(cluster.held(*cluster.a, items), numbers(0, 5));
+}
+
+// Runs `body` with each member's process ended at each call in turn, before the call is carried out
+// and after; it says whether that was reached.
+template <class Body>
+void with_every_crash(const Body& body) {
+    for (const ShardName& victim : {ShardName("A"), ShardName("B"), config_shard}) {
+        for (const Fault::Kind kind : {Fault::Kind::crash_before, Fault::Kind::crash_after}) {
+            int last = 0;
+            for (int call = 0;; ++call) {
+                SCOPED_TRACE(victim + " ends at call " + std::to_string(call) +
+                             (kind == Fault::Kind::crash_before ? ", before" : ", after"));
+                TestCluster cluster;
+                const bool was_hit = body(cluster, Fault{kind, call, victim});
+                last = call;
+                if (!was_hit || ::testing::Test::HasFailure()) break;
+            }
+            EXPECT_GT(last, 5);
+        }
+    }
+}
+
+// Runs until `condition` or the call at which the victim's process ends, which then starts anew;
+// whether it came to that.
+template <class Condition>
+bool crash_before(TestCluster& cluster, Fault fault, const Condition& condition) {
+    fault.call += cluster.calls;
+    cluster.fault = fault;
+    EXPECT_TRUE(cluster.wait([&] { return condition() || cluster.has_crashed(fault.victim); }));
+    cluster.fault = {};
+    if (!cluster.has_crashed(fault.victim)) return false;
+    EXPECT_TRUE(cluster.restart(fault.victim));
+    return true;
+}
+
+async::Task<void> move_range_of(TestCluster& cluster, bool& has_ended) {
+    MoveRangeRequest request = request_for(5, "B");
+    const Instant deadline = cluster.set.clock.now() + std::chrono::hours(1);
+    [[maybe_unused]] const auto status = co_await cluster.a->source.move_range(
+        std::move(request), cluster.catalog->new_uuid(), deadline);
+    has_ended = true;
+}
+
+async::Task<void> move_database(TestCluster& cluster, bool& has_ended) {
+    const Instant deadline = cluster.set.clock.now() + std::chrono::hours(1);
+    const ShardName to = "B";
+    [[maybe_unused]] const auto status =
+        co_await cluster.a->move_source.move("shop", to, cluster.catalog->new_uuid(), deadline);
+    has_ended = true;
+}
+
+// Whoever has ended meanwhile: `all` is there once, and the next move is not in anybody's way.
+void expect_one_owner(TestCluster& cluster, const std::vector<std::int64_t>& all) {
+    const std::vector<std::string> namespaces = {items};
+    EXPECT_TRUE(cluster.wait([&] { return cluster.is_settled(namespaces); }));
+    EXPECT_EQ(cluster.all_owned(items), all);
+    const bool has_moved = cluster.owned(*cluster.a, items) == numbers(0, 5);
+    EXPECT_TRUE(cluster.delete_orphans());
+    const auto middle = all.begin() + (has_moved ? 5 : 10);
+    EXPECT_EQ(cluster.held(*cluster.a, items), std::vector(all.begin(), middle));
+    EXPECT_EQ(cluster.held(*cluster.b, items), std::vector(middle, all.end()));
+    const auto next = move_items(cluster, 5, has_moved ? "A" : "B");
+    EXPECT_TRUE(next.has_value()) << next.error().reason();
+    EXPECT_EQ(cluster.all_owned(items), all);
+}
+
+TEST(Migration, AProcessThatEndsLeavesOneOwnerAndNobodyBlocked) {
+    with_every_crash([](TestCluster& cluster, const Fault& fault) {
+        cluster.make_items();
+        const Namespace ns = Namespace::split(items);
+        bool has_changed = false;
+        cluster.on_handled = [&](const std::string& name) {
+            if (name != "_migrateClone" || cluster.has_crashed("A")) return;
+            if (std::exchange(has_changed, true)) return;
+            const bson::Document added = bson::make("_id", 100, "a", 7);
+            ASSERT_TRUE(cluster.a->member.insert(ns, added).has_value());
+            cluster.a->source.on_write(items, added);
+            ASSERT_TRUE(cluster.a->member.remove(ns, 6).has_value());
+            cluster.a->source.on_write(items, bson::make("_id", 6, "a", 6));
+            ASSERT_TRUE(cluster.a->member.engine->flush_journal().has_value());
+        };
+        bool has_ended = false;
+        cluster.spawn(*cluster.a, move_range_of(cluster, has_ended));
+        const bool was_hit = crash_before(cluster, fault, [&] { return has_ended; });
+        EXPECT_TRUE(cluster.wait([&] { return has_ended; }));
+        cluster.on_handled = {};
+        auto all = numbers(0, 20);
+        if (has_changed) all[6] = 7;
+        expect_one_owner(cluster, all);
+        return was_hit;
+    });
+}
+
+// And another one, or the same again, while the first is being dealt with.
+TEST(Migration, TwoProcessesThatEndLeaveOneOwnerAndNobodyBlocked) {
+    int second_hits = 0;
+    with_every_crash([&](TestCluster&, const Fault& fault) {
+        bool was_hit = false;
+        for (const ShardName& victim : {ShardName("A"), ShardName("B"), config_shard}) {
+            bool was_hit_again = true;
+            for (int call = 0; was_hit_again && !::testing::Test::HasFailure(); ++call) {
+                SCOPED_TRACE("then " + victim + ", call " + std::to_string(call));
+                TestCluster cluster;
+                cluster.make_items();
+                bool has_ended = false;
+                cluster.spawn(*cluster.a, move_range_of(cluster, has_ended));
+                was_hit = crash_before(cluster, fault, [&] { return has_ended; });
+                const std::vector<std::string> namespaces = {items};
+                const Fault again{Fault::Kind::crash_after, call, victim};
+                was_hit_again = was_hit && crash_before(cluster, again, [&] {
+                                    return has_ended && cluster.is_settled(namespaces);
+                                });
+                EXPECT_TRUE(cluster.wait([&] { return has_ended; }));
+                expect_one_owner(cluster, numbers(0, 20));
+                second_hits += was_hit_again ? 1 : 0;
+            }
+        }
+        return was_hit;
+    });
+    EXPECT_GT(second_hits, 300);
 }
 
 TEST(Migration, ALostCallLeavesOneOwnerAndNobodyBlocked) {
@@ -171,8 +291,10 @@ TEST(Migration, DoesNotEndAnotherChangeThatIsInItsWay) {
 }
 
 TEST(Migration, ANewPrimaryResolvesWhatItInherits) {
-    for (const char* last : {"_recvChunkStart", "_recvChunkCommit",
-                             "_configsvrCommitChunkMigration", "_recvChunkRelease"}) {
+    for (const char* last : {"_recvChunkStart",
+                             "_recvChunkCommit",
+                             "_configsvrCommitChunkMigration",
+                             "_recvChunkRelease"}) {
         SCOPED_TRACE(last);
         TestCluster cluster;
         cluster.make_items();
@@ -231,11 +353,11 @@ TEST(DatabaseMove, ALostCallLeavesOnePrimaryShardThatHasEverything) {
             EXPECT_TRUE(cluster.a->member.insert(plain, bson::make("_id", i, "a", i)).has_value());
         const auto move = [&](const ShardName& to) {
             TestNode& donor = cluster.shard(to == "B" ? "A" : "B");
-            return cluster.run(donor.move_source.move("shop",
-                                                      to,
-                                                      cluster.catalog->new_uuid(),
-                                                      cluster.set.clock.now() +
-                                                          std::chrono::hours(1)));
+            return cluster.run(
+                donor.move_source.move("shop",
+                                       to,
+                                       cluster.catalog->new_uuid(),
+                                       cluster.set.clock.now() + std::chrono::hours(1)));
         };
         const auto status = move("B");
         const bool was_hit = cluster.calls > call;
@@ -249,6 +371,34 @@ TEST(DatabaseMove, ALostCallLeavesOnePrimaryShardThatHasEverything) {
         EXPECT_EQ(cluster.held(owner, plain.to_string()), numbers(0, 10));
         EXPECT_FALSE(other.data.uuid_of(plain).has_value());
         const auto next = move(has_moved ? "A" : "B");
+        EXPECT_TRUE(next.has_value()) << next.error().reason();
+        EXPECT_EQ(cluster.held(other, plain.to_string()), numbers(0, 10));
+        return was_hit;
+    });
+}
+
+TEST(DatabaseMove, AProcessThatEndsLeavesOnePrimaryShardThatHasEverything) {
+    with_every_crash([](TestCluster& cluster, const Fault& fault) {
+        const Namespace plain{"shop", "plain"};
+        for (std::int32_t i = 0; i < 10; ++i)
+            EXPECT_TRUE(cluster.a->member.insert(plain, bson::make("_id", i, "a", i)).has_value());
+        EXPECT_TRUE(cluster.a->member.engine->flush_journal().has_value());
+        bool has_ended = false;
+        cluster.spawn(*cluster.a, move_database(cluster, has_ended));
+        const bool was_hit = crash_before(cluster, fault, [&] { return has_ended; });
+        EXPECT_TRUE(cluster.wait([&] { return has_ended; }));
+        const std::vector<std::string> namespaces = {plain.to_string()};
+        EXPECT_TRUE(cluster.wait([&] { return cluster.is_settled(namespaces); }));
+        const bool has_moved = (*cluster.catalog->database("shop"))->primary == "B";
+        TestNode& owner = cluster.shard(has_moved ? "B" : "A");
+        TestNode& other = cluster.shard(has_moved ? "A" : "B");
+        EXPECT_EQ(cluster.held(owner, plain.to_string()), numbers(0, 10));
+        EXPECT_FALSE(other.data.uuid_of(plain).has_value());
+        const auto next =
+            cluster.run(owner.move_source.move("shop",
+                                               has_moved ? "A" : "B",
+                                               cluster.catalog->new_uuid(),
+                                               cluster.set.clock.now() + std::chrono::hours(1)));
         EXPECT_TRUE(next.has_value()) << next.error().reason();
         EXPECT_EQ(cluster.held(other, plain.to_string()), numbers(0, 10));
         return was_hit;

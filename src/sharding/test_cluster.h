@@ -20,16 +20,19 @@ namespace tessera::sharding::testing {
 class TestCluster;
 
 /// What happens to one call between members, counted from 0; hello is not counted. `silent`: that
-/// one and all that follow are never answered.
+/// one and all that follow are never answered. The last two: the victim's process ends before the
+/// call is carried out, or after, whoever's call it is.
 struct Fault {
-    enum class Kind { none, lost_before, lost_after, silent };
+    enum class Kind { none, lost_before, lost_after, silent, crash_before, crash_after };
     Kind kind = Kind::none;
     int call = 0;
+    ShardName victim = {};
 };
 
 class ClusterTransport : public async::Transport {
 public:
-    explicit ClusterTransport(TestCluster& cluster) : cluster_(cluster) {}
+    ClusterTransport(TestCluster& cluster, HostAndPort from)
+        : cluster_(cluster), from_(std::move(from)) {}
     async::Task<Result<std::string>> call(async::RemoteCall request,
                                           async::Cancellation cancellation) override;
     async::Task<Result<std::unique_ptr<async::Stream>>> open(HostAndPort,
@@ -41,6 +44,7 @@ public:
 
 private:
     TestCluster& cluster_;
+    const HostAndPort from_;
 };
 
 /// Reads as RemoteConfigReader does, without the find commands.
@@ -62,10 +66,14 @@ private:
 
 /// One process.
 struct TestNode {
-    TestNode(TestCluster& cluster, replication::TestMember& its_member, ShardName its_name);
+    TestNode(TestCluster& cluster,
+             replication::TestMember& its_member,
+             ShardName its_name,
+             int its_life);
 
     replication::TestMember& member;
     const ShardName name;
+    const int life;  // No other node has had the number.
     ClusterTransport transport;
     ShardRegistry registry;
     CatalogReader reader;
@@ -81,6 +89,8 @@ struct TestNode {
     DatabaseMoveSource move_source;
     DatabaseMoveDestination move_destination;
     RenameParticipant renames;
+    int running = 0;  // Tasks and calls that use it.
+    bool is_dead = false;
 };
 
 class TestCluster {
@@ -88,7 +98,7 @@ public:
     TestCluster();
     ~TestCluster();
 
-    replication::TestSet set{3};
+    replication::TestSet set{3, "rs", {.is_durable = true}};
     std::unique_ptr<TestNode> config;
     std::unique_ptr<TestNode> a;
     std::unique_ptr<TestNode> b;
@@ -111,6 +121,14 @@ public:
         return set.wait(condition, limit);
     }
     TestNode* node(const HostAndPort& host);
+    /// Runs on a node, in its background.
+    void spawn(TestNode& node, async::Task<void> task);
+    /// kill -9: nothing the node does from now on reaches its disk or anybody else.
+    void crash(const ShardName& name);
+    /// A new start of a node that has crashed, which takes over from itself; references to the node
+    /// are void. False when something of its last life does not end.
+    bool restart(const ShardName& name);
+    bool has_crashed(const ShardName& name);
     TestNode& shard(const ShardName& name) { return name == "A" ? *a : *b; }
     /// shop.items, sharded by {a: 1} at 10: below on A, above on B, a document for each of 0 to 19.
     void make_items();
@@ -132,12 +150,16 @@ public:
     async::Task<Result<bson::Document>> handle(TestNode& node, bson::Document command);
 
 private:
+    std::unique_ptr<TestNode>& owner_of(const ShardName& name);
+    void make_node(const ShardName& name);
+    void make_catalog();
     async::Task<Result<bson::Document>> handle_config(bson::Document command);
     async::Task<Result<bson::Document>> handle_migration(TestNode& node, bson::Document command);
     async::Task<Result<bson::Document>> handle_rename(TestNode& node, bson::Document command);
     async::Task<Result<bson::Document>> handle_database(TestNode& node, bson::Document command);
 
     bson::ObjectIdSource ids_{set.random};
+    int lives_ = 0;
 };
 
 }  // namespace tessera::sharding::testing

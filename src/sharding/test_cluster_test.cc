@@ -10,12 +10,8 @@ namespace tessera::sharding::testing {
 namespace {
 
 bson::Document failure(const Error& error) {
-    return bson::make("ok",
-                      0.0,
-                      "errmsg",
-                      error.reason(),
-                      "code",
-                      static_cast<std::int32_t>(error.code()));
+    return bson::make(
+        "ok", 0.0, "errmsg", error.reason(), "code", static_cast<std::int32_t>(error.code()));
 }
 
 Result<OpTime> ensure_like(void* context, const Namespace& ns, bson::View like) {
@@ -23,8 +19,7 @@ Result<OpTime> ensure_like(void* context, const Namespace& ns, bson::View like) 
     const catalog::CollectionLock lock = member.catalog->lock_exclusive(ns);
     if (lock) return OpTime();
     async::VirtualClock clock;
-    TRY(auto unit,
-        replication::WriteUnit::begin(*member.replication, *member.engine, clock));
+    TRY(auto unit, replication::WriteUnit::begin(*member.replication, *member.engine, clock));
     TRY_OK(unit.reserve(1));
     replication::NewCollection what;
     if (const auto uuid = bson::uuid_in(like["uuid"])) what.uuid = *uuid;
@@ -69,8 +64,22 @@ SetAddress address_of(const HostAndPort& host) {
 async::Task<Result<std::string>> ClusterTransport::call(async::RemoteCall request,
                                                         async::Cancellation cancellation) {
     auto command = bson::Document::adopt(std::move(request.command_bson));
-    TestNode* const node = cluster_.node(request.target);
-    ASSERT(node != nullptr);
+    // 0 while it is down; another one after that.
+    const auto life_of = [this](const HostAndPort& host) {
+        const TestNode* const found = cluster_.node(host);
+        return found != nullptr && !found->is_dead ? found->life : 0;
+    };
+    const int caller = life_of(from_);
+    const int called = life_of(request.target);
+    const auto is_cut_off = [&life_of, this, &request, caller, called] {
+        return caller == 0 || called == 0 || life_of(from_) != caller ||
+               life_of(request.target) != called;
+    };
+    if (is_cut_off()) {
+        async::sleep_until refused(cluster_.set.clock, cluster_.set.clock.now() + 500us);
+        co_await refused;
+        co_return lost();
+    }
     bson::Builder reply;
     if (command.view().front().name == "hello") {
         reply.append("ok", 1.0).append("isWritablePrimary", true).append("setName", "rs");
@@ -91,12 +100,16 @@ async::Task<Result<std::string>> ClusterTransport::call(async::RemoteCall reques
     async::sleep_until there(cluster_.set.clock, cluster_.set.clock.now() + 500us);
     co_await there;
     if (is_hit && fault.kind == Fault::Kind::lost_before) co_return lost();
+    if (is_hit && fault.kind == Fault::Kind::crash_before) cluster_.crash(fault.victim);
+    if (is_cut_off()) co_return lost();
     const std::string name(command.view().front().name);
-    auto answer = co_await cluster_.handle(*node, std::move(command));
+    auto answer = co_await cluster_.handle(*cluster_.node(request.target), std::move(command));
     if (cluster_.on_handled) cluster_.on_handled(name);
+    if (is_hit && fault.kind == Fault::Kind::crash_after) cluster_.crash(fault.victim);
     async::sleep_until back(cluster_.set.clock, cluster_.set.clock.now() + 500us);
     co_await back;
-    if (is_hit) co_return lost();
+    if (is_hit && fault.kind == Fault::Kind::lost_after) co_return lost();
+    if (is_cut_off()) co_return lost();
     if (!answer) co_return std::move(failure(answer.error())).release();
     reply.append_all(*answer).append("ok", 1.0);
     co_return std::move(std::move(reply).finish()).release();
@@ -104,15 +117,18 @@ async::Task<Result<std::string>> ClusterTransport::call(async::RemoteCall reques
 
 async::Task<Result<std::optional<routing::DatabaseEntry>>> CatalogReader::database(std::string db,
                                                                                    Instant) {
+    if (cluster_.has_crashed(config_shard)) co_return lost();
     co_return cluster_.catalog->database(db);
 }
 async::Task<Result<std::optional<routing::CollectionEntry>>> CatalogReader::collection(
     std::string ns, Instant) {
+    if (cluster_.has_crashed(config_shard)) co_return lost();
     co_return cluster_.catalog->collection(ns);
 }
 async::Task<Result<std::vector<bson::Document>>> CatalogReader::chunks(bson::Uuid collection,
                                                                        routing::Placement since,
                                                                        Instant) {
+    if (cluster_.has_crashed(config_shard)) co_return lost();
     CO_TRY(auto all,
            cluster_.old_reads > 0 && cluster_.old_reads--
                ? Result<std::vector<bson::Document>>(cluster_.old_chunks)
@@ -123,13 +139,18 @@ async::Task<Result<std::vector<bson::Document>>> CatalogReader::chunks(bson::Uui
     co_return all;
 }
 async::Task<Result<std::vector<bson::Document>>> CatalogReader::tags(std::string ns, Instant) {
+    if (cluster_.has_crashed(config_shard)) co_return lost();
     co_return cluster_.config->store.find(config_ns("tags"), bson::make("ns", ns));
 }
 
-TestNode::TestNode(TestCluster& cluster, replication::TestMember& its_member, ShardName its_name)
+TestNode::TestNode(TestCluster& cluster,
+                   replication::TestMember& its_member,
+                   ShardName its_name,
+                   int its_life)
     : member(its_member),
       name(std::move(its_name)),
-      transport(cluster),
+      life(its_life),
+      transport(cluster, member.host),
       registry(cluster.set.clock, transport, member.replication->logical_clock(), {}),
       reader(cluster),
       cache(cluster.set.clock, reader),
@@ -152,8 +173,8 @@ TestNode::TestNode(TestCluster& cluster, replication::TestMember& its_member, Sh
       destination(environment),
       move_source(environment),
       move_destination(environment),
-      renames(environment, source, destination, [&cluster](async::Task<void> task) {
-          async::spawn(cluster.set.executor, std::move(task));
+      renames(environment, source, destination, [this, &cluster](async::Task<void> task) {
+          cluster.spawn(*this, std::move(task));
       }) {
     if (name == config_shard) return;
     ShardIdentity identity;
@@ -170,16 +191,9 @@ TestCluster::TestCluster() {
         ASSERT(run(set[i].replication->initiate(configuration)).has_value());
         ASSERT(wait([&] { return set[i].replication->is_writable_primary(); }));
     }
-    config = std::make_unique<TestNode>(*this, set[0], config_shard);
-    a = std::make_unique<TestNode>(*this, set[1], "A");
-    b = std::make_unique<TestNode>(*this, set[2], "B");
-    for (TestNode* each : {config.get(), a.get(), b.get()}) {
-        each->registry.set_config_servers(address_of(set[0].host));
-        each->registry.put("A", address_of(set[1].host));
-        each->registry.put("B", address_of(set[2].host));
-    }
-    catalog = std::make_unique<ConfigCatalog>(config->store, ids_, set.random, set[0].host);
-    ASSERT(run(catalog->initialize()).has_value());
+    for (const ShardName& name : {config_shard, ShardName("A"), ShardName("B")})
+        make_node(name);
+    make_catalog();
     ASSERT(run(catalog->add_shard("A", address_of(set[1].host))).has_value());
     ASSERT(run(catalog->add_shard("B", address_of(set[2].host))).has_value());
     ASSERT(run(catalog->create_database("shop", "A")).has_value());
@@ -191,9 +205,79 @@ TestCluster::~TestCluster() {
     set.executor.run();
 }
 
+std::unique_ptr<TestNode>& TestCluster::owner_of(const ShardName& name) {
+    if (name == "A") return a;
+    return name == "B" ? b : config;
+}
+
+void TestCluster::make_node(const ShardName& name) {
+    auto& owner = owner_of(name);
+    const std::size_t place = name == "A" ? 1 : name == "B" ? 2 : 0;
+    owner = std::make_unique<TestNode>(*this, set[place], name, ++lives_);
+    owner->registry.set_config_servers(address_of(set[0].host));
+    owner->registry.put("A", address_of(set[1].host));
+    owner->registry.put("B", address_of(set[2].host));
+}
+
+void TestCluster::make_catalog() {
+    catalog = std::make_unique<ConfigCatalog>(config->store, ids_, set.random, set[0].host);
+    ASSERT(run(catalog->initialize()).has_value());
+}
+
+void TestCluster::spawn(TestNode& node, async::Task<void> task) {
+    const auto run_counted = [](TestNode& on, async::Task<void> what) -> async::Task<void> {
+        const std::shared_ptr<void> counted(nullptr, [&on](void*) { --on.running; });
+        co_await std::move(what);
+    };
+    ++node.running;
+    async::spawn(set.executor, run_counted(node, std::move(task)));
+}
+
+void TestCluster::crash(const ShardName& name) {
+    TestNode& node = *owner_of(name);
+    node.is_dead = true;
+    node.member.engine->lose_disk();
+}
+
+bool TestCluster::has_crashed(const ShardName& name) {
+    return !owner_of(name) || owner_of(name)->is_dead;
+}
+
+bool TestCluster::restart(const ShardName& name) {
+    auto& owner = owner_of(name);
+    const std::size_t place = set.index_of(owner->member);
+    // What would just be gone has to end here.
+    owner->registry.shut_down();
+    owner->destination.on_step_down();
+    owner->move_destination.on_step_down();
+    owner->renames.shut_down();
+    if (!wait([&] { return owner->running == 0; })) return false;
+    if (name == config_shard) catalog.reset();
+    owner.reset();
+    set.restart(place);
+    if (!wait([&] { return set[place].replication->is_writable_primary(); })) return false;
+    make_node(name);
+    if (name == config_shard) {
+        make_catalog();
+        return true;
+    }
+    // As MemberSharding::take_over() does.
+    owner->state.set_recovering(true);
+    auto ranges = owner->source.inherited();
+    auto databases = owner->move_source.inherited();
+    auto renames = owner->renames.inherited();
+    owner->state.set_recovering(false);
+    ASSERT(ranges && databases && renames);
+    for (CollectionRename& each : *renames)
+        spawn(*owner, owner->renames.watch(std::move(each), Duration()));
+    spawn(*owner, owner->source.resolve_inherited(std::move(*ranges)));
+    spawn(*owner, owner->move_source.resolve_inherited(std::move(*databases)));
+    return true;
+}
+
 TestNode* TestCluster::node(const HostAndPort& host) {
     for (TestNode* each : {config.get(), a.get(), b.get()})
-        if (each->member.host == host) return each;
+        if (each != nullptr && each->member.host == host) return each;
     return nullptr;
 }
 
@@ -211,6 +295,8 @@ void TestCluster::make_items() {
         ASSERT(ensure_like(&each->member, ns, like).has_value());
     for (std::int32_t i = 0; i < 20; ++i)
         ASSERT((i < 10 ? a : b)->member.insert(ns, bson::make("_id", i, "a", i)).has_value());
+    for (TestNode* each : {a.get(), b.get()})
+        ASSERT(each->member.engine->flush_journal().has_value());
 }
 
 std::vector<std::int64_t> TestCluster::held(TestNode& node, const std::string& ns) {
@@ -279,6 +365,8 @@ bool TestCluster::delete_orphans() {
 // ---- What the commands layer does --------------------------------------------------------------
 
 async::Task<Result<bson::Document>> TestCluster::handle(TestNode& node, bson::Document command) {
+    ++node.running;
+    const std::shared_ptr<void> counted(nullptr, [&node](void*) { --node.running; });
     const std::string name(command.view().front().name);
     if (&node == config.get()) co_return co_await handle_config(std::move(command));
     if (name == "find") {
@@ -391,8 +479,7 @@ async::Task<Result<bson::Document>> TestCluster::handle_migration(TestNode& node
             co_return bson::Document();
         }
         CO_TRY_OK(node.destination.start(migration));
-        async::spawn(set.executor,
-                     node.destination.pull(std::move(migration), ensure_like, &node.member));
+        spawn(node, node.destination.pull(std::move(migration), ensure_like, &node.member));
         co_return bson::Document();
     }
     CO_TRY(const bson::Uuid id, bson::uuid_in(first));
@@ -420,8 +507,7 @@ async::Task<Result<bson::Document>> TestCluster::handle_database(TestNode& node,
             co_return bson::Document();
         }
         CO_TRY_OK(co_await node.move_destination.start(move, deadline));
-        async::spawn(set.executor,
-                     node.move_destination.pull(std::move(move), ensure_like, &node.member));
+        spawn(node, node.move_destination.pull(std::move(move), ensure_like, &node.member));
         co_return bson::Document();
     }
     CO_TRY(const bson::Uuid id, bson::uuid_in(first));

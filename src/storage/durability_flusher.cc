@@ -9,8 +9,7 @@ namespace tessera::storage {
 
 DurabilityFlusher::DurabilityFlusher(Engine& engine, FlushBy who, Duration interval)
     : engine_(engine), interval_(interval) {
-    if (who == FlushBy::own_thread && engine.is_durable())
-        thread_ = std::thread([this] { run(); });
+    if (who == FlushBy::own_thread && engine.is_durable()) thread_ = std::thread([this] { run(); });
 }
 
 DurabilityFlusher::~DurabilityFlusher() {

@@ -2,8 +2,8 @@
 //
 // Group commit: transactions commit without a sync, and whoever needs theirs on disk waits here;
 // one thread syncs the journal for all who wait at that moment. Callers that commit while a sync
-// runs share the next one. On an engine without a disk everything is durable at once; in a simulation,
-// which has no threads, each caller syncs for itself.
+// runs share the next one. On an engine without a disk everything is durable at once; in a
+// simulation, which has no threads, each caller syncs for itself.
 #pragma once
 
 #include <atomic>
@@ -26,7 +26,8 @@ class DurabilityFlusher {
 public:
     using Callback = std::function<void(Status)>;
 
-    /// `engine` must outlive it. Starts its own thread, if that is wanted and the engine is durable.
+    /// `engine` must outlive it. Starts its own thread, if that is wanted and the engine is
+    /// durable.
     explicit DurabilityFlusher(Engine& engine,
                                FlushBy who = FlushBy::own_thread,
                                Duration interval = limits::journal_interval);
