@@ -17,7 +17,6 @@ namespace tessera::catalog {
 namespace {
 
 using bson::Element;
-using bson::Type;
 using bson::Value;
 
 Error wrong_type(const Element& field, std::string_view expected) {

@@ -16,7 +16,6 @@ namespace tessera::catalog {
 namespace {
 
 using bson::Element;
-using bson::Type;
 using bson::Value;
 
 constexpr std::array known_fields = {"v",

@@ -18,9 +18,10 @@ void append_process(Node& node, bool is_router, bson::Builder& reply) {
     const Duration up = node.clock.now() - node.process.started;
     reply.append("host", node.process.host.to_string()).append("version", server_version);
     reply.append("process", is_router ? "mongos" : "mongod").append("pid", node.process.pid);
-    reply.append("uptime", static_cast<double>(to_milliseconds(up) / 1000));
+    const std::int64_t seconds = to_milliseconds(up) / 1000;
+    reply.append("uptime", static_cast<double>(seconds));
     reply.append("uptimeMillis", to_milliseconds(up));
-    reply.append("uptimeEstimate", to_milliseconds(up) / 1000);
+    reply.append("uptimeEstimate", seconds);
     reply.append("localTime", node.clock.wall_now());
 }
 

@@ -85,7 +85,7 @@ async::Task<Status> begin_rename(Member& member, Invocation& invocation) {
     CO_TRY_OK(check_not_moving(*sharding, rename.from));
     CO_TRY(auto expected, expected_version(invocation.request));
     const Instant until = member.clock.now() + sharding::limits::change_lease / 2;
-    co_return co_await sharding->renames.begin(std::move(rename), std::move(expected), until);
+    co_return co_await sharding->renames.begin(std::move(rename), expected, until);
 }
 
 // {_shardsvrEndRename: "db.from", to: "db.to", id, isCommitted, uuid, primary}

@@ -86,7 +86,7 @@ Status expire_index(Member& member, const TtlIndex& ttl) {
             return {};
         const auto pass = member.write_gate.try_enter();
         if (!pass) return {};
-        const auto status = remove_one(member, ttl, record, before);
+        auto status = remove_one(member, ttl, record, before);
         // A conflict means that somebody writes the document just now: the next pass sees.
         if (!status && status.error().code() != ErrorCode::write_conflict) return status;
     }

@@ -77,7 +77,7 @@ Status Applier::run_start_build(const ParsedEntry& entry, ApplyMode mode, Oplog*
         change.published();
         return ok();
     };
-    const Status started = start();
+    Status started = start();
     if (started) {
         drive_build_(build);
     } else if (build) {

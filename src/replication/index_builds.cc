@@ -67,7 +67,7 @@ bool have_voters(const ReplicaSetConfig& config,
 
 Status CommitQuorum::check_satisfiable(const ReplicaSetConfig& config) const {
     if (members == decltype(members)(std::string("votingMembers"))) return {};
-    const Status status = consensus::check_satisfiable(as_write_concern(*this), config);
+    Status status = consensus::check_satisfiable(as_write_concern(*this), config);
     if (status || status.error().code() != ErrorCode::unsatisfiable_write_concern) return status;
     return Error(ErrorCode::unsatisfiable_commit_quorum,
                  "Commit quorum cannot be satisfied with the current replica set configuration: " +

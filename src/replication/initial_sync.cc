@@ -14,7 +14,6 @@
 
 namespace tessera::replication {
 
-using consensus::MemberState;
 
 namespace {
 

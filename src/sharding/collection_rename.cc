@@ -187,7 +187,7 @@ async::Task<Status> RenameParticipant::begin(CollectionRename rename,
         state.leave_critical_section(rename.from);
         co_return std::move(status).error();
     }
-    auto status = co_await block(rename, std::move(expected), deadline);
+    auto status = co_await block(rename, expected, deadline);
     if (!status) {
         unblock(rename);
         co_return std::move(status).error();

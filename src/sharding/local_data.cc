@@ -150,7 +150,7 @@ Result<OpTime> LocalData::drop(const Namespace& ns, const bson::Uuid& uuid) {
         origin.from_migrate = true;
         TRY(auto unit, replication::WriteUnit::begin(replication_, engine_, clock_, origin));
         TRY_OK(unit.reserve(1));
-        const auto done = replication::drop_collection(unit, catalog_, ns);
+        auto done = replication::drop_collection(unit, catalog_, ns);
         if (done || done.error().code() != ErrorCode::write_conflict) return done;
     }
 }
@@ -174,7 +174,7 @@ Result<OpTime> LocalData::rename(const Namespace& from,
         TRY_OK(unit.reserve(1));
         catalog::RenameOptions options;
         options.drop_target = true;
-        const auto done = is_here
+        auto done = is_here
                               ? replication::rename_collection(unit, catalog_, from, to, options)
                               : replication::drop_collection(unit, catalog_, to);
         if (done || done.error().code() != ErrorCode::write_conflict) return done;

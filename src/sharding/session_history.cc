@@ -116,7 +116,7 @@ Result<OpTime> remember_one(const MigrationEnvironment& environment,
             replication::WriteUnit::begin(
                 environment.replication, environment.engine, environment.clock, origin));
         TRY_OK(unit.remember_foreign(statement, original));
-        const auto at = unit.commit();
+        auto at = unit.commit();
         if (at || at.error().code() != ErrorCode::write_conflict) return at;
     }
 }

@@ -15,7 +15,6 @@ namespace tessera::query {
 
 using bson::Arena;
 using bson::Value;
-using bson::View;
 using expression::failure;
 
 namespace {

@@ -15,7 +15,6 @@
 namespace tessera::query {
 
 using bson::Arena;
-using bson::Type;
 using bson::Value;
 using bson::View;
 using expression::failure;
@@ -30,7 +29,7 @@ public:
         std::vector<char> keeps(batch.size());
         for (std::size_t i = 0; i < batch.size(); ++i) {
             TRY(const bool is_match, filter_.matches(batch[i], context_));
-            keeps[i] = is_match;
+            keeps[i] = is_match ? 1 : 0;
         }
         batch.filter([&](std::size_t i) { return keeps[i] != 0; });
         return batch;

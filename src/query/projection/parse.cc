@@ -12,7 +12,6 @@
 namespace tessera::query {
 
 using bson::Element;
-using bson::Type;
 using bson::Value;
 using bson::View;
 using Kind = ProjectionNode::Kind;

@@ -12,8 +12,6 @@
 namespace tessera::query {
 
 using bson::Type;
-using bson::Value;
-using bson::View;
 using Kind = Change::Kind;
 using Step = UpdateNode::Step;
 

@@ -13,7 +13,6 @@
 
 namespace tessera::query {
 
-using bson::Type;
 using bson::Value;
 using bson::View;
 

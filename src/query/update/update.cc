@@ -79,7 +79,7 @@ Error altered(std::string_view path, const Value& after) {
                         bson::to_json(after, bson::JsonMode::message))};
 }
 
-bson::Document wrap_diff(std::string diff_elements) {
+bson::Document wrap_diff(const std::string& diff_elements) {
     std::string out;
     out.reserve(diff_elements.size() + 32);
     const std::size_t start = raw::open(out);
@@ -219,7 +219,7 @@ Result<UpdateResult> Update::apply(View before,
     if (options.wants_oplog) {
         std::string diff;
         UpdateApplier::write_diff(changes, out, diff);
-        result.oplog = wrap_diff(std::move(diff));
+        result.oplog = wrap_diff(diff);
     }
     result.after = bson::Document::adopt(std::move(out));
     return result;
