@@ -174,9 +174,8 @@ Result<OpTime> LocalData::rename(const Namespace& from,
         TRY_OK(unit.reserve(1));
         catalog::RenameOptions options;
         options.drop_target = true;
-        auto done = is_here
-                              ? replication::rename_collection(unit, catalog_, from, to, options)
-                              : replication::drop_collection(unit, catalog_, to);
+        auto done = is_here ? replication::rename_collection(unit, catalog_, from, to, options)
+                            : replication::drop_collection(unit, catalog_, to);
         if (done || done.error().code() != ErrorCode::write_conflict) return done;
     }
 }
