@@ -18,6 +18,7 @@ from lib import server
 DOCUMENTS = 10000  # As bench/load.cc expects, the text's length too.
 TEXT = "x" * 964
 CONNECTIONS = 8
+ROUTER_CONNECTIONS = (8, 32)  # A router is there for many clients.
 ROUNDS = 3
 FLAGS = ("--wiredTigerCacheSizeGB", "4")  # The defaults differ.
 
@@ -32,10 +33,10 @@ OPERATIONS = {  # What leaves work behind for later (checkpoints, eviction) come
 }
 
 
-def run_load(uri, operation, requests, seed=0):
+def run_load(uri, operation, requests, seed=0, connections=CONNECTIONS):
     """bench/load.cc, which fails when an answer is wrong."""
     subprocess.run([pathlib.Path(server.BIN) / "load", uri, operation, str(requests),
-                    str(CONNECTIONS), str(seed)], check=True, stdin=subprocess.DEVNULL)
+                    str(connections), str(seed)], check=True, stdin=subprocess.DEVNULL)
 
 
 class Side:
@@ -87,18 +88,18 @@ def measure(ours, peer, folder):
             side.close()
 
 
-def cpu_of(processes, uri, requests=40000):
+def cpu_of(processes, uri, connections, requests=40000):
     """CPU of each of the processes, a point read."""
-    run_load(uri, "find_by_id", requests // 10)
+    run_load(uri, "find_by_id", requests // 10, connections=connections)
     before = [sum(process.cpu_times()[:2]) for process in processes]
-    run_load(uri, "find_by_id", requests)
+    run_load(uri, "find_by_id", requests, connections=connections)
     return [(sum(process.cpu_times()[:2]) - start) * 1e6 / requests
             for process, start in zip(processes, before)]
 
 
 def router_microseconds(cluster, shard_primary):
-    """CPU of a point read: (the router's, the shard's for the router, the shard's asked directly),
-    each the least of the turns."""
+    """CPU of a point read, for each of ROUTER_CONNECTIONS: (connections, the router's, the shard's
+    for the router, the shard's asked directly), each the least of the turns."""
     cluster.client.admin.command("balancerStop")  # All stays on one shard.
     cluster.client.admin.command("shardCollection", "bench.documents", key={"_id": 1})
     fill(cluster.client)
@@ -106,8 +107,12 @@ def router_microseconds(cluster, shard_primary):
     router = cluster.process_at(int(host.rsplit(":", 1)[1]))
     uuid = cluster.client.config.collections.find_one({"_id": "bench.documents"})["uuid"]
     shard, port = shard_primary(cluster.client.config.chunks.find_one({"uuid": uuid})["shard"])
-    through, direct = [], []
-    for _ in range(ROUNDS):
-        through.append(cpu_of([router, shard], f"mongodb://{host}/?directConnection=true"))
-        direct += cpu_of([shard], f"mongodb://127.0.0.1:{port}/?directConnection=true")
-    return min(turn[0] for turn in through), min(turn[1] for turn in through), min(direct)
+    routed_uri = f"mongodb://{host}/?directConnection=true"
+    direct_uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    for connections in ROUTER_CONNECTIONS:
+        through, direct = [], []
+        for _ in range(ROUNDS):
+            through.append(cpu_of([router, shard], routed_uri, connections))
+            direct += cpu_of([shard], direct_uri, connections)
+        yield (connections, min(turn[0] for turn in through), min(turn[1] for turn in through),
+               min(direct))

@@ -123,12 +123,12 @@ def measure_failover(report, folder):
 def measure_router(report, folder):
     cluster = clusters.Cluster(f"{folder}/router").up()
     try:
-        router, routed, direct = operations.router_microseconds(
-            cluster, lambda shard: shard_primary(cluster, shard))
-        report.add("router's CPU for a targeted point read", router, "us")
-        report.add("its shard's, asked by the router", routed, "us")
-        report.add("its shard's, asked directly", direct, "us")
-        report.add("what the router adds, all processes", router + routed - direct, "us", 15)
+        for connections, router, routed, direct in operations.router_microseconds(
+                cluster, lambda shard: shard_primary(cluster, shard)):
+            parts = (f"router {router:.2f}, its shard {routed:.2f}; "
+                     f"the shard asked directly {direct:.2f}")
+            report.add(f"what the router adds to a targeted point read, {connections} connections",
+                       router + routed - direct, "us", 15, parts)
     finally:
         cluster.close()
 

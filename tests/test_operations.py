@@ -130,6 +130,21 @@ def test_a_routers_own_operations_have_numbers(sharded, background):
     assert result().code == 11601
 
 
+def test_what_a_shard_does_for_a_client_ends_with_the_clients_connection(sharded):
+    comment = uuid.uuid4().hex
+    shard = sharded.shards[1].primary()
+    fail(shard, {"times": 1}, failCommands=["find"], blockConnection=True, blockTimeMS=BLOCK_MS,
+         failInternalCommands=True)
+    with connect(sharded.routers[0].port, socketTimeoutMS=200, retryReads=False) as client:
+        with pytest.raises(AutoReconnect):
+            client.shop.items.find_one({"k": 60}, comment=comment)
+    wait_until(lambda: not operations(shard.client, comment), 20,
+               "the end of what nobody waits for")
+    assert operations(sharded.client, comment) == []
+    entered = shard.command("configureFailPoint", "failCommand", mode="off")["count"]
+    assert entered == 1
+
+
 @pytest.mark.parametrize("op, code", [
     ("nowhere:17", 70), ("shard0", 2), ("shard0:", 2), (":5", 2), ("shard0:x", 2), (True, 14),
     ({}, 14)])

@@ -42,7 +42,7 @@ struct Cancellation::State {
     std::condition_variable action_ended;
     std::atomic<bool> is_cancelled = false;
     // Guarded by mutex.
-    std::list<Registration*> registrations;
+    Registration* first = nullptr;  // Of a list in which everybody knows their neighbours.
     Registration* running = nullptr;
     std::thread::id running_on;
 };
@@ -50,14 +50,28 @@ struct Cancellation::State {
 struct Cancellation::Registration {
     std::shared_ptr<State> state;
     std::function<void()> action;
-    std::list<Registration*>::iterator position;
+    Registration* previous = nullptr;
+    Registration* next = nullptr;
     bool is_listed = false;
+
+    // Both under the state's mutex.
+    void enlist() {
+        is_listed = true;
+        next = state->first;
+        if (next != nullptr) next->previous = this;
+        state->first = this;
+    }
+    void strike() {
+        is_listed = false;
+        (previous != nullptr ? previous->next : state->first) = next;
+        if (next != nullptr) next->previous = previous;
+    }
 
     ~Registration() {
         if (!state) return;
         std::unique_lock lock(state->mutex);
         if (is_listed) {
-            state->registrations.erase(position);
+            strike();
             return;
         }
         // An action may drop its own handle; anybody else waits until it is over.
@@ -77,10 +91,8 @@ void Cancellation::cancel() {
     std::unique_lock lock(state->mutex);
     if (state->is_cancelled.exchange(true)) return;
     state->running_on = std::this_thread::get_id();
-    while (!state->registrations.empty()) {
-        Registration* next = state->registrations.front();
-        state->registrations.pop_front();
-        next->is_listed = false;
+    while (Registration* const next = state->first) {
+        next->strike();
         state->running = next;
         const std::function<void()> action = std::move(next->action);
         lock.unlock();
@@ -104,9 +116,7 @@ std::shared_ptr<void> Cancellation::on_cancel(std::function<void()> action) cons
         if (!state_->is_cancelled.load(std::memory_order_relaxed)) {
             registration->state = state_;
             registration->action = std::move(action);
-            state_->registrations.push_back(registration.get());
-            registration->position = std::prev(state_->registrations.end());
-            registration->is_listed = true;
+            registration->enlist();
             return registration;
         }
     }

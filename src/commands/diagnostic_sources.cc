@@ -271,7 +271,8 @@ Result<std::vector<bson::Document>> diagnostic_documents(Member& member,
             [&](const Operation& operation, const Operation::Description& description) {
                 if (description.lsid.is_empty()) return;
                 bson::Builder entry;
-                entry.append("_id", description.lsid).append("lastUse", operation.started_wall);
+                entry.append("_id", description.lsid)
+                    .append("lastUse", operation.started_wall(member.clock));
                 documents.push_back(std::move(entry).finish());
             });
         return documents;

@@ -68,6 +68,10 @@ std::string namespace_of(const Request& request, const Command& command) {
     return db + std::string(name.as_string());
 }
 
+bool has_transaction_number(const Request& request) {
+    return request.session && request.session->txn_number;
+}
+
 bool reads_snapshot(const Request& request, const Command& command) {
     const auto& concern = request.read_concern;
     // Drivers send their session's read concern with getMore too; the cursor has its own.
@@ -123,12 +127,10 @@ async::Task<void> learn_cluster_time(Router& router, const Operation& operation)
 struct Dispatcher::Call final : Operation::Subject {
     Call(OperationRegistry& its_registry,
          std::shared_ptr<ClientInfo> its_client,
-         const wire::Request& its_message,
-         async::Cancellation its_disconnect)
+         const wire::Request& its_message)
         : registry(its_registry),
           client(std::move(its_client)),
-          message(its_message),
-          disconnected(std::move(its_disconnect)) {}
+          message(its_message) {}
     ~Call() {
         if (operation) registry.end(*operation);
     }
@@ -138,7 +140,6 @@ struct Dispatcher::Call final : Operation::Subject {
     OperationRegistry& registry;
     std::shared_ptr<ClientInfo> client;
     const wire::Request& message;
-    async::Cancellation disconnected;
     std::optional<Request> request;
     // On a router, of a snapshot read: the request with its time, and how often that may change.
     struct Rewritten {
@@ -149,7 +150,6 @@ struct Dispatcher::Call final : Operation::Subject {
     int snapshot_attempts = 0;
     const Command* command = nullptr;
     std::shared_ptr<Operation> operation;
-    std::shared_ptr<void> on_disconnect;
     std::optional<Invocation> invocation;
     replication::SessionLease session;
     std::optional<Failure> failure;
@@ -162,10 +162,9 @@ struct Dispatcher::Call final : Operation::Subject {
 
 async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> client,
                                                  const wire::Request& message,
-                                                 wire::ReplyWriter& reply,
-                                                 async::Cancellation disconnected) {
+                                                 wire::ReplyWriter& reply) {
     async::Executor* const home = async::Executor::current();
-    Call call(node_.operations, std::move(client), message, std::move(disconnected));
+    Call call(node_.operations, std::move(client), message);
     node_.metrics.requests.fetch_add(1, std::memory_order_relaxed);
     node_.metrics.bytes_in.fetch_add(static_cast<std::int64_t>(call.message.bytes.size()),
                                      std::memory_order_relaxed);
@@ -176,11 +175,15 @@ async::Task<Dispatcher::Outcome> Dispatcher::run(std::shared_ptr<ClientInfo> cli
         if (status) {
             call.invocation.emplace(*call.request, call.operation, body);
             call.invocation->may_exhaust = message.allows_exhaust();
-            status = co_await prepare(call);
-            if (status && call.failure && call.failure->closes_connection)
+            call.failure = node_.fail_points.on_command(*call.request, *call.client);
+            if (call.failure) status = co_await fail_on_purpose(call);
+            if (status && call.failure && call.failure->closes_connection) {
                 outcome.closes_connection = true;
-            else if (status)
-                status = co_await execute(call);
+            } else {
+                if (status) status = check(call);
+                if (status && needs_preparation(call)) status = co_await prepare(call);
+                if (status) status = co_await execute(call);
+            }
             while (may_read_later(call, status)) {
                 status = read_at(call, node_.logical_clock.now());
                 if (status) status = co_await execute(call);
@@ -237,16 +240,12 @@ Status Dispatcher::admit(Call& call) const {
                      "no such command: '" + std::string(request.name) + "'");
     if (node_.is_shutting_down && !call.has(flags::any_state))
         return Error(ErrorCode::interrupted_at_shutdown, "The server is shutting down");
-    if (!request.cluster_time.is_null())
+    if (request.cluster_time > node_.logical_clock.now())
         TRY_OK(node_.logical_clock.advance(request.cluster_time, node_.clock.wall_now()));
 
     call.operation = node_.operations.begin(call.client, call);
     if (request.time_max > Duration::zero() && call.command->counted != Counted::getmore)
         call.operation->deadline = call.operation->started + request.time_max;
-    std::weak_ptr<Operation> weak = call.operation;
-    call.on_disconnect = call.disconnected.on_cancel([weak] {
-        if (const auto operation = weak.lock()) operation->kill(ErrorCode::client_disconnect);
-    });
     return {};
 }
 
@@ -334,37 +333,47 @@ bool Dispatcher::may_read_later(Call& call, const Status& status) {
     return true;
 }
 
-// Everything before the command itself.
-async::Task<Status> Dispatcher::prepare(Call& call) {
-    const Request& request = *call.request;
-    call.failure = node_.fail_points.on_command(request, *call.client);
-    if (call.failure && call.failure->blocks > Duration::zero())
+// As failCommand says.
+async::Task<Status> Dispatcher::fail_on_purpose(Call& call) {
+    if (call.failure->blocks > Duration::zero())
         CO_TRY_OK(co_await block(call, call.failure->blocks));
-    if (call.failure && call.failure->closes_connection) co_return Status();
-    if (call.failure && call.failure->error)
+    if (call.failure->error && !call.failure->closes_connection)
         co_return Error(*call.failure->error, "Failing command via 'failCommand' failpoint");
+    co_return Status();
+}
 
-    CO_TRY_OK(check_state(call));
-    CO_TRY_OK(check_snapshot(request, *call.command));
-    const bool has_txn = request.session && request.session->txn_number;
-    if (has_txn && request.session->is_transaction)
-        co_return Error(ErrorCode::command_not_supported,
+// Whether the command may run here and now.
+Status Dispatcher::check(const Call& call) const {
+    const Request& request = *call.request;
+    TRY_OK(check_state(call));
+    TRY_OK(check_snapshot(request, *call.command));
+    if (!has_transaction_number(request)) return {};
+    if (request.session->is_transaction)
+        return Error(ErrorCode::command_not_supported,
                         "multi-document transactions are not supported yet; "
                         "docs/compatibility.md lists what is");
-    if (has_txn && member_ != nullptr && !member_->replication->is_replica_set())
-        co_return Error(ErrorCode::illegal_operation,
+    if (member_ != nullptr && !member_->replication->is_replica_set())
+        return Error(ErrorCode::illegal_operation,
                         "Transaction numbers are only allowed on a replica set member or mongos");
-    if (has_txn && !call.has(flags::retryable))
-        co_return Error(ErrorCode::not_a_retryable_write_command,
+    if (!call.has(flags::retryable))
+        return Error(ErrorCode::not_a_retryable_write_command,
                         "txnNumber may only be provided for multi-document transactions and "
                         "retryable write commands. autocommit:false was not provided, and " +
                             std::string(request.name) + " is not a retryable write command.");
-    if (member_ == nullptr && !reads_snapshot(request, *call.command)) co_return Status();
-    if (member_ == nullptr) co_return co_await choose_snapshot(call);
+    return {};
+}
 
-    call.write_concern = request.write_concern ? *request.write_concern
-                                               : member_->replication->default_write_concern();
-    if (has_txn) {
+bool Dispatcher::needs_preparation(const Call& call) const {
+    const Request& request = *call.request;
+    if (member_ == nullptr) return reads_snapshot(request, *call.command);
+    return has_transaction_number(request) || (request.read_concern && call.has(flags::reads));
+}
+
+// What a request waits for before it runs: the moment it reads at, its session.
+async::Task<Status> Dispatcher::prepare(Call& call) {
+    const Request& request = *call.request;
+    if (member_ == nullptr) co_return co_await choose_snapshot(call);
+    if (has_transaction_number(request)) {
         replication::SessionId id = request.session->id;
         CO_TRY(call.session,
                co_await member_->sessions->check_out(std::move(id),
@@ -420,7 +429,7 @@ async::Task<Status> Dispatcher::execute(Call& call) {
             CO_TRY_OK(co_await member_->replication->await_linearizable(
                 call.operation->deadline, call.operation->cancellation));
         }
-        co_await await_write_concern(call);
+        if (waits_for_write_concern(call)) co_await await_write_concern(call);
     } else {
         CO_TRY_OK(co_await call.command->on_router(*router_, invocation));
     }
@@ -442,7 +451,7 @@ async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
     co_await member_->placement->recover(*ns, std::move(error), call.operation->deadline);
 }
 
-async::Task<void> Dispatcher::await_write_concern(Call& call) {
+bool Dispatcher::waits_for_write_concern(Call& call) const {
     Invocation& invocation = *call.invocation;
     const bool takes_one = call.has(flags::writes) || call.has(flags::waits_write_concern);
     // A session's statement that was executed before is as new as the session's last write.
@@ -451,11 +460,19 @@ async::Task<void> Dispatcher::await_write_concern(Call& call) {
     // A standalone's writes have no position, but their journal can be waited for.
     const bool has_position =
         !invocation.last_write.is_null() || !member_->replication->is_replica_set();
-    if (!takes_one || !has_position || invocation.has_write_concern_error) co_return;
-    if (call.write_concern.is_unacknowledged()) co_return;
-    Instant deadline = call.operation->deadline;
-    auto status = co_await member_->replication->await_write_concern(
-        invocation.last_write, call.write_concern, deadline, call.operation->cancellation);
+    if (!takes_one || !has_position || invocation.has_write_concern_error) return false;
+    call.write_concern = call.request->write_concern
+                             ? *call.request->write_concern
+                             : member_->replication->default_write_concern();
+    return !call.write_concern.is_unacknowledged();
+}
+
+async::Task<void> Dispatcher::await_write_concern(Call& call) {
+    const Instant deadline = call.operation->deadline;
+    auto status = co_await member_->replication->await_write_concern(call.invocation->last_write,
+                                                                     call.write_concern,
+                                                                     deadline,
+                                                                     call.operation->cancellation);
     if (!status) call.write_concern_failure = status.error();
 }
 

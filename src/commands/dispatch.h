@@ -26,17 +26,19 @@ public:
         bool has_more_to_come = false;  // Call again with the same request: another answer is due.
     };
     /// Runs a request and leaves the body of its answer in `reply`. Comes back on the executor it
-    /// was called on. `disconnected` kills the operation when the client goes away.
+    /// was called on.
     async::Task<Outcome> run(std::shared_ptr<ClientInfo> client,
                              const wire::Request& message,
-                             wire::ReplyWriter& reply,
-                             async::Cancellation disconnected);
+                             wire::ReplyWriter& reply);
 
 private:
     struct Call;  // One request on its way through run().
 
     Status admit(Call& call) const;
     Status check_state(const Call& call) const;
+    Status check(const Call& call) const;
+    bool needs_preparation(const Call& call) const;
+    async::Task<Status> fail_on_purpose(Call& call);
     async::Task<Status> prepare(Call& call);
     async::Task<Status> execute(Call& call);
     async::Task<Status> choose_snapshot(Call& call);
@@ -44,6 +46,7 @@ private:
     static bool may_read_later(Call& call, const Status& status);
     bool waits_for_placement(const Call& call, const Status& status) const;
     async::Task<Status> block(Call& call, Duration time);
+    bool waits_for_write_concern(Call& call) const;
     async::Task<void> await_write_concern(Call& call);
     async::Task<void> learn_placement(Call& call, Error error);
     void complete(Call& call, const Status& status, bson::Builder& body) const;

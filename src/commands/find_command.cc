@@ -60,57 +60,86 @@ Status check_sort(bson::View sort) {
     return {};
 }
 
+namespace {
+
+struct FindFields {
+    bson::Value filter;
+    bson::Value projection;
+    bson::Value sort;
+    bson::Value hint;
+    bson::Value skip;
+    bson::Value limit;
+    bson::Value batch_size;
+    bson::Value single_batch;
+    bson::Value min;
+    bson::Value max;
+    bson::Value return_key;
+    bson::Value show_record_id;
+    bson::Value tailable;
+    bson::Value no_cursor_timeout;
+    bson::Value await_data;
+    bson::Value allow_partial_results;
+    bson::Value collation;
+    bson::Value wants_sort_key;
+    bson::Value elsewhere;  // Read by others, or of no effect on us.
+};
+
+constexpr Argument<FindFields> find_fields[] = {
+    {"filter", &FindFields::filter},
+    {"projection", &FindFields::projection},
+    {"sort", &FindFields::sort},
+    {"hint", &FindFields::hint},
+    {"skip", &FindFields::skip},
+    {"limit", &FindFields::limit},
+    {"batchSize", &FindFields::batch_size},
+    {"singleBatch", &FindFields::single_batch},
+    {"min", &FindFields::min},
+    {"max", &FindFields::max},
+    {"returnKey", &FindFields::return_key},
+    {"showRecordId", &FindFields::show_record_id},
+    {"tailable", &FindFields::tailable},
+    {"oplogReplay", &FindFields::elsewhere},
+    {"noCursorTimeout", &FindFields::no_cursor_timeout},
+    {"awaitData", &FindFields::await_data},
+    {"allowPartialResults", &FindFields::allow_partial_results},
+    {"collation", &FindFields::collation},
+    {"allowDiskUse", &FindFields::elsewhere},
+    {"let", &FindFields::elsewhere},
+    {"term", &FindFields::elsewhere},
+    {"readOnce", &FindFields::elsewhere},
+    {"$_wantsSortKey", &FindFields::wants_sort_key},
+};
+
+}  // namespace
+
 Result<FindArguments> FindArguments::parse(const Request& request) {
     constexpr std::string_view name = "FindCommandRequest";
-    TRY_OK(request.check_known_fields(name,
-                                      {"filter",
-                                       "projection",
-                                       "sort",
-                                       "hint",
-                                       "skip",
-                                       "limit",
-                                       "batchSize",
-                                       "singleBatch",
-                                       "min",
-                                       "max",
-                                       "returnKey",
-                                       "showRecordId",
-                                       "tailable",
-                                       "oplogReplay",
-                                       "noCursorTimeout",
-                                       "awaitData",
-                                       "allowPartialResults",
-                                       "collation",
-                                       "allowDiskUse",
-                                       "let",
-                                       "term",
-                                       "readOnce",
-                                       "$_wantsSortKey"}));
-    const Arguments body(request.body);
+    TRY(const FindFields body, read_arguments<FindFields>(request, name, find_fields));
     FindArguments args;
     TRY(args.ns, request.collection());
-    if (const bson::Value filter = body["filter"]; !filter.is_nullish() && !filter.is_object())
+    if (!body.filter.is_nullish() && !body.filter.is_object())
         return Error(ErrorCode::type_mismatch, "Expected field filterto be of type object");
-    TRY(args.filter, object_argument(body, "filter", name));
-    TRY(args.projection, object_argument(body, "projection", name));
-    TRY(args.sort, object_argument(body, "sort", name));
+    TRY(args.filter, object_value(body.filter, "filter", name));
+    TRY(args.projection, object_value(body.projection, "projection", name));
+    TRY(args.sort, object_value(body.sort, "sort", name));
     TRY_OK(check_sort(args.sort));
-    TRY(args.hint, parse_hint(body["hint"]));
-    TRY(args.min, object_argument(body, "min", name));
-    TRY(args.max, object_argument(body, "max", name));
-    TRY(args.skip, count_argument(body, "skip", 0, name));
-    TRY(const std::int64_t limit, count_argument(body, "limit", 0, name));
-    TRY(args.batch_size, count_argument(body, "batchSize", default_batch_size, name));
-    TRY(args.is_single_batch, bool_argument(body, "singleBatch", false, name));
-    TRY(args.returns_key, bool_argument(body, "returnKey", false, name));
-    TRY(args.shows_record_id, bool_argument(body, "showRecordId", false, name));
-    TRY(args.is_tailable, bool_argument(body, "tailable", false, name));
-    TRY(args.awaits_data, bool_argument(body, "awaitData", false, name));
-    TRY(args.never_times_out, bool_argument(body, "noCursorTimeout", false, name));
-    TRY(args.allows_partial_results, bool_argument(body, "allowPartialResults", false, name));
-    args.wants_sort_key = body["$_wantsSortKey"].is_truthy();
-    args.limit = limit;
-    TRY_OK(query::check_collation(body["collation"]));
+    TRY(args.hint, parse_hint(body.hint));
+    TRY(args.min, object_value(body.min, "min", name));
+    TRY(args.max, object_value(body.max, "max", name));
+    TRY(args.skip, count_value(body.skip, "skip", 0, name));
+    TRY(args.limit, count_value(body.limit, "limit", 0, name));
+    TRY(args.batch_size, count_value(body.batch_size, "batchSize", default_batch_size, name));
+    TRY(args.is_single_batch, bool_value(body.single_batch, "singleBatch", false, name));
+    TRY(args.returns_key, bool_value(body.return_key, "returnKey", false, name));
+    TRY(args.shows_record_id, bool_value(body.show_record_id, "showRecordId", false, name));
+    TRY(args.is_tailable, bool_value(body.tailable, "tailable", false, name));
+    TRY(args.awaits_data, bool_value(body.await_data, "awaitData", false, name));
+    TRY(args.never_times_out,
+        bool_value(body.no_cursor_timeout, "noCursorTimeout", false, name));
+    TRY(args.allows_partial_results,
+        bool_value(body.allow_partial_results, "allowPartialResults", false, name));
+    args.wants_sort_key = body.wants_sort_key.is_truthy();
+    TRY_OK(query::check_collation(body.collation));
     if (args.awaits_data && !args.is_tailable)
         return Error(ErrorCode::failed_to_parse,
                      "Cannot set 'awaitData' without also setting 'tailable'");

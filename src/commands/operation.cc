@@ -36,6 +36,11 @@ Status Operation::check(const async::Clock& clock) const {
     return {};
 }
 
+WallTime Operation::started_wall(const async::Clock& clock) const {
+    const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - started);
+    return WallTime{clock.wall_now().milliseconds - ago.count()};
+}
+
 Operation::Description Operation::describe() const {
     Description result = subject_->describe();
     result.plan_summary = plan_summary_;
@@ -47,11 +52,19 @@ std::shared_ptr<Operation> OperationRegistry::begin(std::shared_ptr<ClientInfo> 
                                                     const Operation::Subject& subject) {
     const std::int64_t id = next_id_.fetch_add(1, std::memory_order_relaxed);
     auto operation =
-        std::make_shared<Operation>(id, std::move(client), clock_.now(), clock_.wall_now());
+        std::make_shared<Operation>(id, std::move(client), clock_.now());
     operation->subject_ = &subject;
     const std::lock_guard lock(mutex_);
     operation->place_ = operations_.insert(operations_.end(), operation);
+    if (operation->client->has_gone) operation->kill(ErrorCode::client_disconnect);
     return operation;
+}
+
+void OperationRegistry::kill_of(ClientInfo& client) {
+    const std::lock_guard lock(mutex_);
+    client.has_gone = true;
+    for (const auto& each : operations_)
+        if (each->client.get() == &client) each->kill(ErrorCode::client_disconnect);
 }
 
 void OperationRegistry::end(const Operation& operation) {

@@ -35,6 +35,7 @@ struct ClientInfo {
     std::atomic<bool> speaks_hello{false};
     std::atomic<bool> is_internal{false};  // Another member or router of the cluster.
     HelloStream hello_stream;
+    bool has_gone = false;  // Guarded by the registry's mutex.
 
     /// Takes hello's client document; the first handshake's stays.
     void set_metadata(bson::View metadata, std::string_view app_name);
@@ -96,14 +97,12 @@ class Operation : public std::enable_shared_from_this<Operation> {
 public:
     Operation(std::int64_t its_id,
               std::shared_ptr<ClientInfo> its_client,
-              Instant now,
-              WallTime wall)
-        : id(its_id), client(std::move(its_client)), started(now), started_wall(wall) {}
+              Instant now)
+        : id(its_id), client(std::move(its_client)), started(now) {}
 
     const std::int64_t id;
     const std::shared_ptr<ClientInfo> client;  // Also owned by the connection.
     const Instant started;
-    const WallTime started_wall;
     async::Cancellation cancellation;
     Instant deadline = Instant::max();        // By maxTimeMS.
     Instant await_deadline = Instant::max();  // How long an awaitData getMore waits for data.
@@ -114,6 +113,7 @@ public:
     /// Fails when it was killed (Interrupted, InterruptedDueToReplStateChange, ...) or its time is
     /// over (MaxTimeMSExpired). For loops: cheap.
     Status check(const async::Clock& clock) const;
+    WallTime started_wall(const async::Clock& clock) const;
     bool is_killed() const { return kill_code_.load(std::memory_order_relaxed) != 0; }
 
     struct Progress {
@@ -159,6 +159,7 @@ class OperationRegistry {
 public:
     explicit OperationRegistry(async::Clock& clock) : clock_(clock) {}
 
+    /// One of a client that has gone is killed at once.
     std::shared_ptr<Operation> begin(std::shared_ptr<ClientInfo> client,
                                      const Operation::Subject& subject);
     /// Once, for each that has begun.
@@ -170,6 +171,8 @@ public:
     /// A connection was opened; it is known until it is closed.
     void add_client(const std::shared_ptr<ClientInfo>& client);
     std::vector<std::shared_ptr<ClientInfo>> clients() const;
+    /// The connection is lost: kills what runs for it, with ClientDisconnect.
+    void kill_of(ClientInfo& client);
 
     /// Returns whether there was such an operation.
     bool kill(std::int64_t id, ErrorCode code);

@@ -194,33 +194,17 @@ Result<std::vector<bson::View>> Request::documents(std::string_view argument) co
 
 Status Request::check_known_fields(std::string_view struct_name,
                                    std::initializer_list<std::string_view> known) const {
-    bool is_first = true;
-    for (const bson::Element& field : body) {
-        const bool is_name = std::exchange(is_first, false);
-        if (is_name || wire::is_generic_argument(field.name) ||
-            std::find(known.begin(), known.end(), field.name) != known.end())
-            continue;
-        return Error(
-            ErrorCode::idl_unknown_field,
-            "BSON field '" + text(struct_name) + "." + text(field.name) + "' is an unknown field.");
-    }
+    auto element = body.begin();  // It names the command.
+    for (++element; element != body.end(); ++element)
+        if (std::find(known.begin(), known.end(), element->name) == known.end())
+            TRY_OK(check_generic_field(struct_name, element->name));
     return {};
 }
 
-Arguments::Arguments(bson::View body) : body_(body) {
-    for (const bson::Element& field : body) {
-        if (count_ == kept_max) {
-            is_complete_ = false;
-            return;
-        }
-        fields_[count_++] = field;
-    }
-}
-
-bson::Value Arguments::operator[](std::string_view name) const {
-    for (std::size_t i = 0; i < count_; ++i)
-        if (fields_[i].name == name) return fields_[i].value;
-    return is_complete_ ? bson::Value() : body_[name];
+Status check_generic_field(std::string_view struct_name, std::string_view name) {
+    if (wire::is_generic_argument(name)) return {};
+    return Error(ErrorCode::idl_unknown_field,
+                 "BSON field '" + text(struct_name) + "." + text(name) + "' is an unknown field.");
 }
 
 Result<std::int64_t> integer_value(const bson::Value& value,

@@ -4,9 +4,10 @@
 // Views into the message's bytes, which live as long as the command runs.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,21 +73,36 @@ public:
     Status check_known_fields(std::string_view struct_name,
                               std::initializer_list<std::string_view> known) const;
 };
+/// The same for one field that the command itself does not know.
+Status check_generic_field(std::string_view struct_name, std::string_view name);
 
-/// A body's fields for a command that asks for many, most of them missing: each question then costs
-/// a few comparisons instead of a walk. Views into the body.
-class Arguments {
-public:
-    explicit Arguments(bson::View body);
-    bson::Value operator[](std::string_view name) const;
-
-private:
-    static constexpr std::size_t kept_max = 24;
-    bson::View body_;
-    std::array<bson::Element, kept_max> fields_;
-    std::size_t count_ = 0;
-    bool is_complete_ = true;  // Else the body has more fields than are kept.
+/// A field of a command's body and where its value goes.
+template <class Fields>
+struct Argument {
+    std::string_view name;
+    bson::Value Fields::*value;
 };
+
+/// For commands with many arguments, most of them missing: check_known_fields() and every value in
+/// one walk of the body. Of fields of one name the first counts.
+template <class Fields>
+Result<Fields> read_arguments(const Request& request,
+                              std::string_view struct_name,
+                              std::span<const Argument<Fields>> known) {
+    Fields fields;
+    auto element = request.body.begin();  // It names the command.
+    for (++element; element != request.body.end(); ++element) {
+        const auto found = std::find_if(known.begin(), known.end(), [&](const auto& argument) {
+            return argument.name == element->name;
+        });
+        if (found == known.end()) {
+            TRY_OK(check_generic_field(struct_name, element->name));
+        } else if ((fields.*(found->value)).is_missing()) {
+            fields.*(found->value) = element->value;
+        }
+    }
+    return fields;
+}
 
 /// Typed access to an argument's value, with the protocol's errors; the default when it is absent.
 /// "BSON field 'find.limit' is the wrong type 'string', expected types '[long, int, ...]'" (14).
@@ -102,29 +118,24 @@ Result<bson::View> object_value(const bson::Value& value, std::string_view name,
 Result<std::string_view> string_value(const bson::Value& value, std::string_view name,
                                       std::string_view otherwise, std::string_view struct_name);
 
-// The same by name. Body: bson::View or Arguments.
-template <class Body>
-Result<std::int64_t> integer_argument(const Body& body, std::string_view name,
+// The same by name.
+inline Result<std::int64_t> integer_argument(bson::View body, std::string_view name,
                                       std::int64_t otherwise, std::string_view struct_name) {
     return integer_value(body[name], name, otherwise, struct_name);
 }
-template <class Body>
-Result<std::int64_t> count_argument(const Body& body, std::string_view name,
+inline Result<std::int64_t> count_argument(bson::View body, std::string_view name,
                                     std::int64_t otherwise, std::string_view struct_name) {
     return count_value(body[name], name, otherwise, struct_name);
 }
-template <class Body>
-Result<bool> bool_argument(const Body& body, std::string_view name, bool otherwise,
+inline Result<bool> bool_argument(bson::View body, std::string_view name, bool otherwise,
                            std::string_view struct_name) {
     return bool_value(body[name], name, otherwise, struct_name);
 }
-template <class Body>
-Result<bson::View> object_argument(const Body& body, std::string_view name,
+inline Result<bson::View> object_argument(bson::View body, std::string_view name,
                                    std::string_view struct_name) {
     return object_value(body[name], name, struct_name);
 }
-template <class Body>
-Result<std::string_view> string_argument(const Body& body, std::string_view name,
+inline Result<std::string_view> string_argument(bson::View body, std::string_view name,
                                          std::string_view otherwise,
                                          std::string_view struct_name) {
     return string_value(body[name], name, otherwise, struct_name);

@@ -102,7 +102,7 @@ CursorOptions cursor_options(const Namespace& ns) {
 async::Task<Result<bool>> pass_whole(Router& router,
                                      Invocation& invocation,
                                      const RouterAggregation& aggregation,
-                                     routing::RoutingInfo info) {
+                                     const routing::RoutingInfo& info) {
     // Not sharded is what makes it simple; else the pipeline is looked at.
     if (info.is_sharded()) co_return false;
     CO_TRY(const auto targets, target_read(invocation.request, info, bson::View()));

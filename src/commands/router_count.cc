@@ -32,7 +32,7 @@ async::Task<Result<std::vector<ShardAnswer>>> ask_shards(Router& router,
 
 async::Task<Result<std::int64_t>> count_once(Router& router,
                                              Invocation& invocation,
-                                             routing::RoutingInfo info) {
+                                             const routing::RoutingInfo& info) {
     const Request& request = invocation.request;
     const auto targets = routing::target_query(info, query_of(request));
     const std::int64_t skip = request.body["skip"].to_int64();
@@ -60,7 +60,7 @@ async::Task<Result<std::int64_t>> count_once(Router& router,
 
 async::Task<Result<bool>> distinct_once(Router& router,
                                         Invocation& invocation,
-                                        routing::RoutingInfo info) {
+                                        const routing::RoutingInfo& info) {
     const Request& request = invocation.request;
     CO_TRY(const auto targets, target_read(request, info, query_of(request)));
     std::vector<ShardCommand> commands;

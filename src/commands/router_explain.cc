@@ -164,7 +164,7 @@ bson::Document explain_command(Router& router,
 async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   Invocation& invocation,
                                                   bson::View command,
-                                                  routing::RoutingInfo info) {
+                                                  const routing::RoutingInfo& info) {
     CO_TRY(const auto targets, target_read(invocation.request, info, filter_of(command)));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)

@@ -115,7 +115,7 @@ async::Task<Result<bool>> find_on_many(Router& router,
 async::Task<Result<bool>> find_once(Router& router,
                                     Invocation& invocation,
                                     const FindArguments& args,
-                                    routing::RoutingInfo info) {
+                                    const routing::RoutingInfo& info) {
     CO_TRY(const auto targets,
            target_read(invocation.request,
                        info,

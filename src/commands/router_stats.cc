@@ -14,7 +14,7 @@ namespace {
 
 async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   Invocation& invocation,
-                                                  routing::RoutingInfo info) {
+                                                  const routing::RoutingInfo& info) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : routing::target_all(info))
         commands.push_back(

@@ -483,7 +483,7 @@ bson::Document TestRouter::run(bson::View command) {
                      const wire::Request& request,
                      wire::ReplyWriter& writer,
                      bool& ended) -> async::Task<void> {
-        co_await dispatcher.run(std::move(client), request, writer, async::Cancellation::none());
+        co_await dispatcher.run(std::move(client), request, writer);
         ended = true;
     };
     async::spawn(loop, handle(*dispatcher_, client_, message, reply, has_ended));

@@ -35,7 +35,7 @@ Result<routing::WriteTarget> target_modify(const routing::RoutingInfo& info, bso
 async::Task<Result<bson::Document>> modify(Router& router,
                                            Invocation& invocation,
                                            const Namespace& ns,
-                                           routing::RoutingInfo info) {
+                                           const routing::RoutingInfo& info) {
     const Request& request = invocation.request;
     CO_TRY(const routing::WriteTarget target, target_modify(info, request.body));
     if (target.shards.size() > 1 || target.kind == routing::WriteKind::two_phase)

@@ -92,12 +92,16 @@ public:
     std::size_t open() const { return open_.load(std::memory_order_relaxed); }
 
     Task<Result<std::string>> call(const RemoteCall& request, Cancellation cancellation) {
-        CO_TRY(const LinkPointer link,
-               co_await check_out(request.target, request.deadline, cancellation));
+        Target& target = targets_[request.target];  // Never erased: stays valid over the waits.
+        LinkPointer link = is_shut_down_ ? nullptr : take_idle(target);
+        if (!link) {
+            CO_TRY(link, co_await check_out(target, request.target, request.deadline,
+                                            cancellation));
+        }
         if (!is_watching_) arm_watch();
         Result<std::string> reply =
             co_await link->exchange(request.command_bson, request.deadline, cancellation);
-        give_back(link);
+        give_back(target, link);
         co_return reply;
     }
 
@@ -124,10 +128,11 @@ private:
         }
     };
 
-    Task<Result<LinkPointer>> check_out(HostAndPort target, Instant deadline,
+    LinkPointer take_idle(Target& target);
+    Task<Result<LinkPointer>> check_out(Target& target, const HostAndPort& name, Instant deadline,
                                         Cancellation cancellation);
     Task<Status> wait_for_one(Target& target, Instant deadline);
-    void give_back(const LinkPointer& link);
+    void give_back(Target& target, const LinkPointer& link);
     void close_idle(Target& target, std::size_t at);
     void arm_sweep();
     void sweep();
@@ -213,19 +218,25 @@ Task<Status> LoopPool::wait_for_one(Target& target, Instant deadline) {
                     "timed out waiting for a connection of the pool");
 }
 
-Task<Result<LinkPointer>> LoopPool::check_out(HostAndPort name,
+/// Null when there is none.
+LinkPointer LoopPool::take_idle(Target& target) {
+    while (!target.idle.empty()) {
+        LinkPointer link = std::move(target.idle.back());
+        target.idle.pop_back();
+        if (link->is_open() && link->generation == target.generation) return link;
+        --target.open;
+        discard(link, Error(ErrorCode::host_unreachable, "it was closed while unused"));
+    }
+    return nullptr;
+}
+
+Task<Result<LinkPointer>> LoopPool::check_out(Target& target,
+                                              const HostAndPort& name,
                                               Instant deadline,
                                               Cancellation cancellation) {
-    Target& target = targets_[name];  // Never erased: stays valid over the waits.
     for (;;) {
         if (is_shut_down_) co_return Error(ErrorCode::shutdown_in_progress, "shutting down");
-        while (!target.idle.empty()) {
-            const LinkPointer link = std::move(target.idle.back());
-            target.idle.pop_back();
-            if (link->is_open() && link->generation == target.generation) co_return link;
-            --target.open;
-            discard(link, Error(ErrorCode::host_unreachable, "it was closed while unused"));
-        }
+        if (LinkPointer link = take_idle(target)) co_return link;
         if (target.open < pool_connections_max) break;
         CO_TRY_OK(co_await wait_for_one(target, deadline));
     }
@@ -241,8 +252,7 @@ Task<Result<LinkPointer>> LoopPool::check_out(HostAndPort name,
     co_return made;
 }
 
-void LoopPool::give_back(const LinkPointer& link) {
-    Target& target = targets_[link->target()];
+void LoopPool::give_back(Target& target, const LinkPointer& link) {
     if (!link->is_open() || link->generation != target.generation || is_shut_down_) {
         --target.open;
         discard(link, Error(ErrorCode::host_unreachable, "not needed any more"));

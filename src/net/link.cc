@@ -195,28 +195,32 @@ void Link::arm() {
     });
 }
 
-Task<Status> Link::send(std::string_view bytes) {
-    while (!failure_) {
+/// Sends what the socket takes now and returns the rest.
+std::string_view Link::send_now(std::string_view bytes) {
+    while (!failure_ && !bytes.empty()) {
         const auto count = ::send(socket_.native_handle(), bytes.data(), bytes.size(),
                                   MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count >= 0) {
             bytes.remove_prefix(static_cast<std::size_t>(count));
-            if (bytes.empty()) co_return ok();
             continue;
         }
         if (errno == EINTR) continue;
-        if (errno != EAGAIN && errno != EWOULDBLOCK) {
-            fail(describe("cannot send to", error_code(errno, boost::system::system_category())));
-            break;
-        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+        fail(describe("cannot send to", error_code(errno, boost::system::system_category())));
+    }
+    return bytes;
+}
+
+Task<void> Link::send_rest(std::string_view bytes) {
+    while (!failure_ && !bytes.empty()) {
         socket_.async_wait(Socket::wait_write,
                            [self = shared_from_this()](const error_code& error) {
                                if (!error) self->wake();
                            });
         Wait wait{*this};
         co_await wait;
+        bytes = send_now(bytes);
     }
-    co_return *failure_;
 }
 
 /// One recv, and the message it completes, if it does.
@@ -259,6 +263,14 @@ Task<Result<wire::Reply>> Link::receive() {
     co_return *failure_;
 }
 
+/// From any thread: ends the call of that number unless it is over.
+void Link::cancel(std::uint64_t call) {
+    loop_.post([self = shared_from_this(), call] {
+        if (self->calls_ != call) return;
+        self->fail(Error(ErrorCode::callback_canceled, "the call was cancelled"));
+    });
+}
+
 Task<Result<std::string>> Link::exchange(std::string_view command_bson,
                                          Instant deadline,
                                          Cancellation cancellation) {
@@ -266,12 +278,7 @@ Task<Result<std::string>> Link::exchange(std::string_view command_bson,
     const std::uint64_t call = ++calls_;
     std::shared_ptr<void> listening;
     if (cancellation.can_be_cancelled()) {
-        listening = cancellation.on_cancel([self = shared_from_this(), call] {
-            self->loop_.post([self, call] {
-                if (self->calls_ != call) return;
-                self->fail(Error(ErrorCode::callback_canceled, "the call was cancelled"));
-            });
-        });
+        listening = cancellation.on_cancel([this, call] { cancel(call); });
     }
     // The largest finite instant stands for "no deadline" here, so that a call is always marked.
     set_deadline(deadline == async::no_deadline ? deadline - 1ns : deadline);
@@ -280,9 +287,10 @@ Task<Result<std::string>> Link::exchange(std::string_view command_bson,
     command.body = command_bson;
     std::string bytes;
     wire::append_command(command, bytes);
-    const Status sent = co_await send(bytes);
+    const std::string_view rest = send_now(bytes);
+    if (!rest.empty()) co_await send_rest(rest);
     std::string body;
-    if (sent) {
+    if (!failure_) {
         Result<wire::Reply> reply = co_await receive();
         if (!reply) {
             fail(reply.error());

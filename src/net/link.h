@@ -66,7 +66,9 @@ private:
     async::Task<Result<Endpoints>> resolve();
     bool connect_local(const asio::ip::tcp::endpoint& endpoint);
     async::Task<Status> connect_one(asio::ip::tcp::endpoint endpoint);
-    async::Task<Status> send(std::string_view bytes);
+    std::string_view send_now(std::string_view bytes);
+    async::Task<void> send_rest(std::string_view bytes);
+    void cancel(std::uint64_t call);
     async::Task<Result<wire::Reply>> receive();
     Result<std::optional<std::string>> take_received();
     void arm();

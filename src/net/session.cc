@@ -171,7 +171,9 @@ void Session::note_compressed(wire::Compressor compressor, std::size_t plain, st
 
 // ---- Writing ----
 
+/// Sends what the socket takes now; -1: the client has gone.
 std::int64_t Session::try_send(std::string_view bytes) {
+    if (is_gone_) return -1;
     std::size_t sent = 0;
     while (sent < bytes.size()) {
         const auto count = ::send(socket_.native_handle(), bytes.data() + sent,
@@ -189,9 +191,9 @@ std::int64_t Session::try_send(std::string_view bytes) {
     return static_cast<std::int64_t>(sent);
 }
 
-async::Task<Status> Session::write(std::string_view bytes) {
+/// What follows after try_send() has sent so many of the bytes.
+async::Task<Status> Session::write_rest(std::string_view bytes, std::int64_t sent) {
     for (;;) {
-        const std::int64_t sent = is_gone_ ? -1 : try_send(bytes);
         if (sent < 0) {
             on_gone();
             co_return Error(ErrorCode::client_disconnect, "the client has gone");
@@ -200,6 +202,7 @@ async::Task<Status> Session::write(std::string_view bytes) {
         if (bytes.empty()) co_return ok();
         UntilWritable writable{*this};
         co_await writable;
+        sent = try_send(bytes);
     }
 }
 
@@ -207,7 +210,8 @@ async::Task<Status> Session::send(wire::ReplyWriter& reply) {
     if (async::Executor::current() != loop_.load()) co_await async::resume_on(*loop_.load());
     if (is_dropped_) co_return Error(ErrorCode::client_disconnect, "the connection is closed");
     CO_TRY(const std::string_view bytes, reply.finish(++last_reply_id_, true));
-    co_return co_await write(bytes);
+    const std::int64_t sent = try_send(bytes);
+    co_return co_await write_rest(bytes, sent);
 }
 
 // ---- Serving ----
@@ -226,8 +230,10 @@ async::Task<void> Session::serve(wire::Request request) {
             const auto bytes = reply.finish(++last_reply_id_);
             if (bytes) {
                 if (compressor) note_compressed(*compressor, plain_bytes, bytes->size());
-                const Status written = co_await write(*bytes);
-                (void)written;  // A client that has gone is noticed by whoever reads next.
+                // A client that has gone is noticed by whoever reads next.
+                const std::int64_t sent = try_send(*bytes);
+                if (sent != static_cast<std::int64_t>(bytes->size()))
+                    (void)co_await write_rest(*bytes, sent);
             } else {
                 log_failure(bytes.error());
                 is_closing_ = true;

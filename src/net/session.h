@@ -84,7 +84,7 @@ private:
 
     async::Task<Result<std::optional<wire::Request>>> read_request();
     async::Task<void> serve(wire::Request request);
-    async::Task<Status> write(std::string_view bytes);
+    async::Task<Status> write_rest(std::string_view bytes, std::int64_t sent);
     async::Task<void> migrate();
 
     Result<std::optional<std::string>> next_held();
@@ -93,7 +93,6 @@ private:
     void arm();
     void on_readable(bool has_failed);
     void on_gone();
-    /// Sends what the socket takes; the number of bytes, or -1 when it is broken.
     std::int64_t try_send(std::string_view bytes);
     void log_failure(const Error& error) const;
     void on_own_loop(void (Session::*action)());

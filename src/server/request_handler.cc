@@ -8,6 +8,7 @@ namespace {
 
 struct Client : net::ClientState {
     std::shared_ptr<commands::ClientInfo> info = std::make_shared<commands::ClientInfo>();
+    std::shared_ptr<void> on_gone;
     bool is_on_control = false;
 };
 
@@ -26,6 +27,8 @@ void RequestHandler::on_open(net::Connection& connection) {
     client->info->remote = connection.remote().to_string();
     client->info->remote_host = connection.remote();
     node_->operations.add_client(client->info);
+    client->on_gone = connection.cancellation().on_cancel(
+        [node = node_, info = client->info] { node->operations.kill_of(*info); });
     connection.state = std::move(client);
 }
 
@@ -34,13 +37,12 @@ async::Task<void> RequestHandler::handle(net::Connection& connection,
                                          wire::ReplyWriter& reply) {
     Client& client = static_cast<Client&>(*connection.state);
     std::shared_ptr<commands::ClientInfo> info = client.info;
-    async::Cancellation gone = connection.cancellation();
     if (!client.is_on_control && belongs_on_control(*info, request)) {
         client.is_on_control = true;
         connection.move_to_control();
     }
     while (true) {
-        const auto outcome = co_await dispatcher_->run(info, request, reply, gone);
+        const auto outcome = co_await dispatcher_->run(info, request, reply);
         if (outcome.closes_connection) {
             connection.close_now();
             co_return;

@@ -68,7 +68,17 @@ std::shared_ptr<EntryType> RoutingCache::entry_of(
     return entry;
 }
 
+std::optional<routing::RoutingInfo> RoutingCache::cached(const std::string& ns) const {
+    const std::lock_guard lock(mutex_);
+    const auto collection = collections_.find(ns);
+    if (collection == collections_.end() || !collection->second->is_fresh()) return std::nullopt;
+    const auto database = databases_.find(database_of(ns));
+    if (database == databases_.end() || !database->second->is_fresh()) return std::nullopt;
+    return routing::RoutingInfo{database->second->value, collection->second->value};
+}
+
 async::Task<Result<routing::RoutingInfo>> RoutingCache::get(std::string ns, Instant deadline) {
+    if (auto known = cached(ns)) co_return std::move(*known);
     routing::RoutingInfo info;
     CO_TRY(info.database, co_await get_database(database_of(ns), deadline));
     if (!is_on_config_servers(info.database.name)) {

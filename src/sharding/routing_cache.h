@@ -41,6 +41,9 @@ public:
     void forget_all();  // flushRouterConfig
 
 private:
+    /// Of a namespace that get() has loaded, unless something is stale.
+    std::optional<routing::RoutingInfo> cached(const std::string& ns) const;
+
     // A cached value and the refresh that is running, if any; guarded by mutex_. The value is fresh
     // when nothing has invalidated it since the refresh that brought it began.
     template <class Value, class Version>
@@ -67,7 +70,7 @@ private:
 
     async::Clock& clock_;
     ConfigReader& reader_;
-    std::mutex mutex_;  // Guards what follows and what is in the entries.
+    mutable std::mutex mutex_;  // Guards what follows and what is in the entries.
     std::map<std::string, std::shared_ptr<CollectionEntry>> collections_;
     std::map<std::string, std::shared_ptr<DatabaseEntry>> databases_;
 };

@@ -304,6 +304,7 @@ void ShardRegistry::note_cluster_time(bson::View reply) {
     if (!time.is_object()) return;
     const bson::Value stamp = time.as_view()["clusterTime"];
     if (stamp.type() != bson::Type::timestamp) return;
+    if (stamp.as_timestamp() <= logical_clock_.now()) return;
     // A time too far ahead is not taken over; the answer itself is still good.
     [[maybe_unused]] const auto status =
         logical_clock_.advance(stamp.as_timestamp(), clock_.wall_now());
@@ -337,13 +338,21 @@ async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
         if (is_shut_down()) co_return shutting_down();
         options.cancellation = stopping_;
     }
-    CO_TRY(const auto set, co_await find_set(shard, options.deadline));
+    std::shared_ptr<Set> set = set_of(shard);
+    if (!set) {
+        CO_TRY(set, co_await find_set(shard, options.deadline));
+    }
     std::optional<Error> last;
     for (int attempt = 0; attempt < limits::primary_attempts; ++attempt) {
-        auto chosen = co_await choose(set, options);
-        if (!chosen && shard != config_shard) CO_TRY_OK(co_await check_is_shard(shard, options));
-        if (!chosen) co_return last ? *last : std::move(chosen).error();
-        const HostAndPort host = *chosen;
+        std::optional<HostAndPort> picked = set->pick(options.read_mode, options.tag_sets);
+        if (!picked) {
+            auto chosen = co_await choose(set, options);
+            if (!chosen && shard != config_shard)
+                CO_TRY_OK(co_await check_is_shard(shard, options));
+            if (!chosen) co_return last ? *last : std::move(chosen).error();
+            picked = std::move(*chosen);
+        }
+        const HostAndPort& host = *picked;
         auto reply = co_await call_host(host, command, options);
         if (!reply) {
             const ErrorCode code = reply.error().code();

@@ -76,7 +76,13 @@ struct Reply {
 
     bool more_to_come() const { return (flags & flags::more_to_come) != 0; }
     /// The body as a string of its own.
-    std::string take_body() && { return std::string(body.bytes()); }
+    std::string take_body() && {
+        const std::string_view kept = body.bytes();
+        const auto begin = static_cast<std::size_t>(kept.data() - bytes.data());
+        bytes.erase(begin + kept.size());
+        bytes.erase(0, begin);
+        return std::move(bytes);
+    }
 };
 
 /// Takes apart one whole message that must be an answer: OP_MSG or OP_REPLY, maybe compressed.
