@@ -4,6 +4,7 @@
 namespace tessera::async {
 
 namespace {
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): each thread's own.
 thread_local Executor* current_executor = nullptr;
 }
 

@@ -4,7 +4,9 @@
 namespace tessera::catalog {
 namespace {
 
-thread_local int held = 0;  // Locks of this thread, of any collection.
+// Locks of this thread, of any collection.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): each thread's own.
+thread_local int held = 0;
 
 void note_given_back() {
     if (held > 0) --held;

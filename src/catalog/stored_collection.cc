@@ -19,9 +19,8 @@ public:
         for (int i = 0; i < 8; ++i)
             bytes_[i] = static_cast<char>(number >> (56 - 8 * i));
     }
-    operator std::string_view() const {
-        return {bytes_, 8};
-    }  // NOLINT(google-explicit-constructor)
+    // NOLINTNEXTLINE(google-explicit-constructor): it is one.
+    operator std::string_view() const { return {bytes_, 8}; }
 
 private:
     char bytes_[8];

@@ -19,6 +19,11 @@ namespace tessera::commands {
 
 /// One command being run.
 struct Invocation {
+    Invocation(const Request& its_request,
+               std::shared_ptr<Operation> its_operation,
+               bson::Builder& its_reply)
+        : request(its_request), operation(std::move(its_operation)), reply(its_reply) {}
+
     const Request& request;
     std::shared_ptr<Operation> operation;  // Also owned by the registry.
     bson::Builder& reply;                  // The command's own fields; "ok" and the like follow.

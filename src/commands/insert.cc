@@ -168,7 +168,7 @@ async::Task<Status> insert_on_member(Member& member, Invocation& invocation) {
                    "encryptionInformation", "bypassEmptyTsReplacement"}));
     CO_TRY(auto documents, request.documents("documents"));
     CO_TRY(WriteCommand command, parse_write_command(member, invocation, documents.size()));
-    Insert insert(std::move(command), std::move(documents), WriteReply());
+    Insert insert{std::move(command), std::move(documents), WriteReply()};
     insert.keeps_empty_timestamps = request.body["bypassEmptyTsReplacement"].is_truthy();
     std::size_t bytes = 0;
     for (const bson::View& document : insert.documents) bytes += document.size();

@@ -19,7 +19,7 @@
 #include "bson/json.h"
 #include "launcher/files.h"
 
-extern "C" char** environ;
+extern "C" char** environ;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): POSIX's.
 
 namespace tessera::launcher {
 namespace {

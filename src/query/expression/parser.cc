@@ -181,7 +181,7 @@ Found find_operator(std::string_view name) {
     return found;
 }
 
-char absent_marker = 0;
+const char absent_marker = 0;
 
 }  // namespace
 
