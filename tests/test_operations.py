@@ -347,3 +347,17 @@ def test_a_router_explains_an_aggregate(sharded):
                                        explain=True)
     assert list(said["shards"]) == ["shard0"]
     assert said["shards"]["shard0"]["queryPlanner"]["namespace"] == "shop.items"
+    # Over two shards each explains what it is sent: sorting and no more rows than can be needed.
+    pipeline = [{"$sort": {"k": 1}}, {"$skip": 10}, {"$limit": 5},
+                {"$group": {"_id": None, "sum": {"$sum": "$k"}}}]
+    assert list(sharded.client.shop.items.aggregate(pipeline)) == [{"_id": None, "sum": 60}]
+    explained = sharded.client.shop.command(
+        "explain", {"aggregate": "items", "pipeline": pipeline, "cursor": {}},
+        verbosity="executionStats")
+    assert explained["splitPipeline"]["shardsPart"] == [{"$sort": {"k": 1}}, {"$limit": 15}]
+    assert {"$skip": 10} in explained["splitPipeline"]["mergerPart"]
+    for part in explained["shards"].values():
+        assert part["executionStats"]["nReturned"] == 15
+    said = sharded.client.shop.command("aggregate", "items", pipeline=pipeline, explain=True)
+    assert sorted(said["shards"]) == ["shard0", "shard1"]
+    assert said["splitPipeline"] == explained["splitPipeline"]

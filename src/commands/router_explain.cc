@@ -92,20 +92,28 @@ void append_statistics(const std::vector<ShardAnswer>& answers,
     }
 }
 
+// An aggregation's pipeline as several shards and the router share it.
+Result<query::SplitPipeline> split_pipeline(Router& router,
+                                            const Request& request,
+                                            bson::View command,
+                                            const Namespace& ns) {
+    query::PipelineContext context;
+    context.ns = {ns.db, ns.collection};
+    TRY(context.expression, make_expression_context(router, request));
+    TRY(auto pipeline, query::Pipeline::parse(command["pipeline"], context));
+    TRY_OK(pipeline.optimize());
+    return query::split(pipeline);
+}
+
 Status append_pipeline(Router& router,
                        const Request& request,
                        bson::View command,
                        const Namespace& ns,
                        const std::vector<ShardAnswer>& answers,
                        bson::Builder& reply) {
-    query::PipelineContext context;
-    context.ns = {ns.db, ns.collection};
-    TRY(context.expression, make_expression_context(router, request));
-    TRY(auto pipeline, query::Pipeline::parse(command["pipeline"], context));
-    TRY_OK(pipeline.optimize());
     if (answers.size() > 1) {
+        TRY(const query::SplitPipeline parts, split_pipeline(router, request, command, ns));
         reply.append("mergeType", "mongos");
-        const query::SplitPipeline parts = query::split(pipeline);
         bson::Builder split = reply.object("splitPipeline");
         {
             auto list = split.array("shardsPart");
@@ -142,35 +150,71 @@ bson::Document merged_find(bson::View command) {
     return std::move(part).finish();
 }
 
+// An aggregation as each of several shards gets it.
+bson::Document merged_aggregation(bson::View command, const query::SplitPipeline& parts) {
+    bson::Builder part;
+    for (const bson::Element& field : command) {
+        if (field.name != "pipeline") {
+            part.append(field);
+            continue;
+        }
+        auto stages = part.array("pipeline");
+        for (const bson::Document& stage : parts.shard_part)
+            stages.append(stage);
+    }
+    return std::move(part).finish();
+}
+
 // What is none the shards refuse.
 bool is_count(const bson::Value& value) {
     return value.is_missing() || (value.is_number() && value.to_int64() >= 0);
 }
 
+// The command as each of several shards gets it; empty: as it is.
+Result<bson::Document> merged_command(Router& router,
+                                      const Request& request,
+                                      bson::View command,
+                                      const Namespace& ns) {
+    const std::string_view name = command.front().name;
+    if (name == "aggregate") {
+        TRY(const query::SplitPipeline parts, split_pipeline(router, request, command, ns));
+        return merged_aggregation(command, parts);
+    }
+    const bool is_find = name == "find" && is_count(command["skip"]) && is_count(command["limit"]);
+    return is_find ? merged_find(command) : bson::Document();
+}
+
 bson::Document explain_command(Router& router,
                                const Request& request,
-                               bson::View command,
-                               const routing::ShardTarget& target,
-                               bool is_merged) {
-    const bool is_find = command.front().name == "find" && is_count(command["skip"]) &&
-                         is_count(command["limit"]);
-    if (!is_merged || !is_find) return forwarded(router, request, &target);
+                               const bson::Document& merged,
+                               const routing::ShardTarget& target) {
+    if (merged.is_empty()) return forwarded(router, request, &target);
     bson::Builder explain;
-    explain.append("explain", merged_find(command));
-    explain.append_all(forwarded(router, request, &target, {"explain"}));
+    if (request.body.has("pipeline")) {  // {aggregate, explain: true}
+        explain.append_all(forwarded(router, request, &target, {"pipeline"}));
+        explain.append("pipeline", merged["pipeline"]);
+    } else {
+        explain.append("explain", merged);
+        explain.append_all(forwarded(router, request, &target, {"explain"}));
+    }
     return std::move(explain).finish();
 }
 
 async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   Invocation& invocation,
                                                   bson::View command,
+                                                  const Namespace& ns,
                                                   const routing::RoutingInfo& info) {
-    CO_TRY(const auto targets, target_read(invocation.request, info, filter_of(command)));
+    const Request& request = invocation.request;
+    CO_TRY(const auto targets, target_read(request, info, filter_of(command)));
+    bson::Document merged;
+    if (targets.size() > 1) {
+        CO_TRY(merged, merged_command(router, request, command, ns));
+    }
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(ShardCommand{
-            target.shard,
-            explain_command(router, invocation.request, command, target, targets.size() > 1)});
+        commands.push_back(
+            ShardCommand{target.shard, explain_command(router, request, merged, target)});
     auto answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
@@ -242,7 +286,7 @@ static async::Task<Status> explain_as_on_router(Router& router,
     invocation.ns = ns;
     const Instant deadline = routing_deadline(router, *invocation.operation);
     const auto attempt = [&](const routing::RoutingInfo& info) {
-        return ask(router, invocation, command, info);
+        return ask(router, invocation, command, ns, info);
     };
     auto running = with_view_check<std::vector<ShardAnswer>>(router, ns, deadline, attempt);
     auto answers = co_await std::move(running);
