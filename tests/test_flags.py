@@ -15,7 +15,7 @@ import pytest
 from lib.ports import free_port
 from lib.process import processes_below
 from lib.server import BIN, connect
-from lib.wait import wait_until
+from lib.wait import SLOWNESS, wait_until
 
 BAD_OPTIONS, TAKEN, OTHER_ROLE, UNUSABLE = 2, 48, 62, 100
 
@@ -23,7 +23,7 @@ BAD_OPTIONS, TAKEN, OTHER_ROLE, UNUSABLE = 2, 48, 62, 100
 def run(role, *flags, code=0, env=None):
     """Runs a server that is expected to end by itself."""
     result = subprocess.run([str(BIN / role), *map(str, flags)], capture_output=True, text=True,
-                            timeout=30, check=False, env={**os.environ, **(env or {})})
+                            timeout=30 * SLOWNESS, check=False, env={**os.environ, **(env or {})})
     assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
     return result
 

@@ -9,7 +9,7 @@ from lib import clients
 from lib.ports import free_ports
 from lib.process import processes_below, reap_below
 from lib.server import BIN, connect
-from lib.wait import wait_until
+from lib.wait import SLOWNESS, wait_until
 
 
 def use(client, database="tp"):
@@ -147,13 +147,13 @@ def test_by_hand_in_seven_terminals(make_server):
 
 def test_version_and_help_read_as_mlaunch_reads_them():
     result = clients.subprocess.run([BIN / "mongod", "--version"], capture_output=True, text=True,
-                                    check=True, timeout=20)
+                                    check=True, timeout=20 * SLOWNESS)
     first = result.stdout.splitlines()[0]
     assert first.startswith("db version v")
     assert all(part.isdigit() for part in first.rsplit("v", 1)[1].split(".")[:2])
     for role in ("mongod", "mongos"):
         help_text = clients.subprocess.run([BIN / role, "--help"], capture_output=True, text=True,
-                                           check=True, timeout=20).stdout
+                                           check=True, timeout=20 * SLOWNESS).stdout
         for flag in ("--port", "--logpath", "--fork", "--config", "--setParameter"):
             assert any(line.split()[:1] == [flag] or f" {flag} " in f" {line} "
                        for line in help_text.splitlines()), (role, flag)

@@ -125,9 +125,13 @@ private:
     void sync_log(std::size_t i);
     void fetch(std::size_t i);
     void serve_fetch(std::size_t source, std::size_t i, int incarnation, int probed_rollback_id);
-    void take_batch(std::size_t i, std::size_t source, const FirstBatchFacts& facts,
-                    const std::vector<OpTime>& batch, const ReplMetadata& metadata,
-                    const OplogQueryMetadata& query);
+    struct FetchAnswer {
+        FirstBatchFacts facts;
+        std::vector<OpTime> batch;
+        ReplMetadata metadata;
+        OplogQueryMetadata query;
+    };
+    void take_batch(std::size_t i, std::size_t source, const FetchAnswer& answer);
     void roll_back(std::size_t i, std::size_t source);
     void check_ballot(std::size_t i, const Ballot& ballot);
     void check_commit(std::size_t i, OpTime commit_point);

@@ -360,22 +360,20 @@ void SimulatedSet::serve_fetch(std::size_t source,
     facts.source_oldest = log.front();
     auto first = std::find_if(
         log.begin(), log.end(), [last](OpTime entry) { return entry.timestamp >= last.timestamp; });
-    std::vector<OpTime> batch(first, log.end());
-    if (!batch.empty()) facts.first = batch.front();
-    const auto metadata = core(source).metadata();
-    const auto query = core(source).oplog_query_metadata(facts.rollback_id);
+    FetchAnswer answer;
+    answer.batch.assign(first, log.end());
+    if (!answer.batch.empty()) facts.first = answer.batch.front();
+    answer.facts = facts;
+    answer.metadata = core(source).metadata();
+    answer.query = core(source).oplog_query_metadata(facts.rollback_id);
     if (cut_.contains({source, i})) return;
-    at_node(i, delay(100us, 3ms), [this, i, source, facts, batch, metadata, query] {
-        take_batch(i, source, facts, batch, metadata, query);
+    at_node(i, delay(100us, 3ms), [this, i, source, answer = std::move(answer)] {
+        take_batch(i, source, answer);
     });
 }
 
-void SimulatedSet::take_batch(std::size_t i,
-                              std::size_t source,
-                              const FirstBatchFacts& facts,
-                              const std::vector<OpTime>& batch,
-                              const ReplMetadata& metadata,
-                              const OplogQueryMetadata& query) {
+void SimulatedSet::take_batch(std::size_t i, std::size_t source, const FetchAnswer& answer) {
+    const auto& [facts, batch, metadata, query] = answer;
     auto& node = *nodes_[i];
     auto& core_i = *node.core;
     const auto host = nodes_[source]->host;
