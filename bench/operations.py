@@ -19,7 +19,7 @@ DOCUMENTS = 10000  # As bench/load.cc expects, the text's length too.
 TEXT = "x" * 964
 CONNECTIONS = 8
 ROUTER_CONNECTIONS = (8, 32)  # A router is there for many clients.
-ROUNDS = 3
+ROUNDS = 5
 FLAGS = ("--wiredTigerCacheSizeGB", "4")  # The defaults differ.
 
 # name -> (operation of bench/load.cc, requests a round, the ratio to stay below)

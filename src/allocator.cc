@@ -10,6 +10,7 @@
 
 /// jemalloc's options (jemalloc(3), TUNING). Fourteen processes share a laptop, so few arenas, and
 /// what a burst freed goes back to the system within ten seconds.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): what jemalloc wants.
 extern "C" {
 extern const char* malloc_conf;
 const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0,tcache_max:196608";
@@ -68,3 +69,4 @@ extent_hooks_t growing_hooks;
 }
 
 }  // namespace
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)

@@ -20,6 +20,7 @@ EventHandler::EventHandler() : WT_EVENT_HANDLER{} {
 }
 
 std::vector<std::string>*& EventHandler::collector() {
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): each thread's own.
     static thread_local std::vector<std::string>* messages = nullptr;
     return messages;
 }
