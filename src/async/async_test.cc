@@ -313,42 +313,40 @@ TEST(Stress, TasksThatHopBetweenPoolsMeetTheirAwaiters) {
     EXPECT_EQ(count, 10'000);
 }
 
-Task<void> wait_for_each(Notification& changed,
-                         std::atomic<int>& level,
-                         int last,
-                         Clock& clock,
-                         Cancellation cancellation,
-                         std::atomic<int>& ended) {
+struct Climb {
+    Notification changed;
+    std::atomic<int> level = 0;
+    std::atomic<int> ended = 0;
+};
+
+Task<void> wait_for_level(Climb& climb, int last, Clock& clock, Cancellation cancellation) {
     for (;;) {
-        const auto ticket = changed.ticket();
-        if (level >= last) break;
+        const auto ticket = climb.changed.ticket();
+        if (climb.level >= last) break;
         const Instant deadline = clock.now() + 60s;
-        const auto outcome = co_await changed.wait(clock, deadline, ticket, cancellation);
+        const auto outcome = co_await climb.changed.wait(clock, deadline, ticket, cancellation);
         if (outcome == Outcome::cancelled) co_return;
     }
-    ++ended;
+    ++climb.ended;
 }
 
 TEST(Stress, NotificationIsNeverMissed) {
     SystemClock clock;
     ThreadPool pool(threads(4));
-    Notification changed;
+    Climb climb;
     Cancellation cancellation;
-    std::atomic<int> level = 0;
-    std::atomic<int> ended = 0;
     TaskGroup group(pool);
-    for (int i = 0; i < 50; ++i) {
-        group.spawn(wait_for_each(changed, level, i * 10, clock, cancellation, ended));
-    }
+    for (int i = 0; i < 50; ++i)
+        group.spawn(wait_for_level(climb, i * 10, clock, cancellation));
     std::thread other([&] {
         for (int i = 0; i < 500; ++i) {
-            ++level;
-            changed.notify();
+            ++climb.level;
+            climb.changed.notify();
         }
     });
     block_on(pool, group.join());
     other.join();
-    EXPECT_EQ(ended, 50);
+    EXPECT_EQ(climb.ended, 50);
     EXPECT_EQ(clock.pending(), 0U);
 }
 

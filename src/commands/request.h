@@ -84,7 +84,7 @@ struct Argument {
 };
 
 /// For commands with many arguments, most of them missing: check_known_fields() and every value in
-/// one walk of the body. Of fields of one name the first counts.
+/// one walk of the body. No field is there twice (wire::parse_command_line).
 template <class Fields>
 Result<Fields> read_arguments(const Request& request,
                               std::string_view struct_name,
@@ -97,7 +97,7 @@ Result<Fields> read_arguments(const Request& request,
         });
         if (found == known.end()) {
             TRY_OK(check_generic_field(struct_name, element->name));
-        } else if ((fields.*(found->value)).is_missing()) {
+        } else {
             fields.*(found->value) = element->value;
         }
     }

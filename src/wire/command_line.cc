@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <vector>
 
 namespace tessera::wire {
 
@@ -40,6 +42,32 @@ constexpr std::array<std::string_view, 11> other_arguments = {
     "coordinator",
 };
 
+Error duplicate(std::string_view name) {
+    return Error(location(40413),
+                 "BSON field 'APIParametersFromClient." + std::string(name) +
+                     "' is a duplicate field");
+}
+
+/// No two fields of a command may have one name: each reader would take another one's value.
+Status check_distinct(bson::View body) {
+    constexpr std::size_t usual_max = 32;
+    std::array<std::string_view, usual_max> names;
+    std::size_t count = 0;
+    for (const bson::Element& field : body) {
+        const auto end = names.begin() + static_cast<std::ptrdiff_t>(count);
+        if (std::find(names.begin(), end, field.name) != end) return duplicate(field.name);
+        if (count == usual_max) break;
+        names[count++] = field.name;
+    }
+    if (count < usual_max) return {};
+    std::vector<std::string_view> all;
+    for (const bson::Element& field : body) all.push_back(field.name);
+    std::sort(all.begin(), all.end());
+    const auto twice = std::adjacent_find(all.begin(), all.end());
+    if (twice != all.end()) return duplicate(*twice);
+    return {};
+}
+
 }  // namespace
 
 Result<CommandLine> parse_command_line(const Request& request) {
@@ -48,6 +76,7 @@ Result<CommandLine> parse_command_line(const Request& request) {
     result.body = request.body;
     if (request.body.is_empty())
         return Error(ErrorCode::command_not_found, "no such command: ''");
+    TRY_OK(check_distinct(request.body));
     TRY(result.database, request.database());
     auto element = request.body.begin();
     result.name = element->name;

@@ -494,6 +494,27 @@ TEST(CommandLine, RefusesWhatNamesNoCommandOrDatabase) {
               ErrorCode::command_not_found);
 }
 
+TEST(CommandLine, RefusesAFieldThatIsThereTwice) {
+    const Error twice = parse_command_line(request_of(msg().body(make("find", "c", "limit", 1,
+                                                                      "limit", 2, "$db", "d"))
+                                                          .take()))
+                            .error();
+    EXPECT_EQ(twice.code(), location(40413));
+    EXPECT_EQ(twice.reason(), "BSON field 'APIParametersFromClient.limit' is a duplicate field");
+    // Of however many.
+    for (const int fields : {31, 32, 33, 500}) {
+        for (const bool is_twice : {false, true}) {
+            bson::Builder body;
+            body.append("find", "c").append("$db", "d");
+            for (int i = 3; i < fields; ++i) body.append("f" + std::to_string(i), i);
+            body.append(is_twice ? "$db" : "last", "d");
+            const auto line =
+                parse_command_line(request_of(msg().body(std::move(body).finish()).take()));
+            EXPECT_EQ(line.has_value(), !is_twice) << fields;
+        }
+    }
+}
+
 // ---- The fuzzer's entry ----
 
 TEST(Fuzz, SurvivesEveryTruncationAndBitFlipOfGoodMessages) {

@@ -654,7 +654,7 @@ Result<Value> deviation_of_sample(Evaluation& evaluation, Args args) {
 Result<Value> percentiles_of(Evaluation& evaluation,
                              const Value& input,
                              const Value& method,
-                             AccumulatorParameters parameters) {
+                             const AccumulatorParameters& parameters) {
     if (!method.is_string() || method.as_string() != "approximate")
         return Error(ErrorCode::bad_value,
                      "Currently only 'approximate' can be used as a percentile 'method'.");
