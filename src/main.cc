@@ -9,6 +9,13 @@
 #include "launcher/launcher.h"
 #include "server/program.h"
 
+/// jemalloc's options (jemalloc(3), TUNING). Fourteen processes share a laptop, so few arenas, and
+/// what a burst freed goes back to the system within ten seconds.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0,tcache_max:196608";
+}
+
 namespace {
 
 using tessera::server::Program;

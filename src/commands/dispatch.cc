@@ -128,9 +128,7 @@ struct Dispatcher::Call final : Operation::Subject {
     Call(OperationRegistry& its_registry,
          std::shared_ptr<ClientInfo> its_client,
          const wire::Request& its_message)
-        : registry(its_registry),
-          client(std::move(its_client)),
-          message(its_message) {}
+        : registry(its_registry), client(std::move(its_client)), message(its_message) {}
     ~Call() {
         if (operation) registry.end(*operation);
     }
@@ -350,16 +348,16 @@ Status Dispatcher::check(const Call& call) const {
     if (!has_transaction_number(request)) return {};
     if (request.session->is_transaction)
         return Error(ErrorCode::command_not_supported,
-                        "multi-document transactions are not supported yet; "
-                        "docs/compatibility.md lists what is");
+                     "multi-document transactions are not supported yet; "
+                     "docs/compatibility.md lists what is");
     if (member_ != nullptr && !member_->replication->is_replica_set())
         return Error(ErrorCode::illegal_operation,
-                        "Transaction numbers are only allowed on a replica set member or mongos");
+                     "Transaction numbers are only allowed on a replica set member or mongos");
     if (!call.has(flags::retryable))
         return Error(ErrorCode::not_a_retryable_write_command,
-                        "txnNumber may only be provided for multi-document transactions and "
-                        "retryable write commands. autocommit:false was not provided, and " +
-                            std::string(request.name) + " is not a retryable write command.");
+                     "txnNumber may only be provided for multi-document transactions and "
+                     "retryable write commands. autocommit:false was not provided, and " +
+                         std::string(request.name) + " is not a retryable write command.");
     return {};
 }
 
@@ -429,7 +427,7 @@ async::Task<Status> Dispatcher::execute(Call& call) {
             CO_TRY_OK(co_await member_->replication->await_linearizable(
                 call.operation->deadline, call.operation->cancellation));
         }
-        if (waits_for_write_concern(call)) co_await await_write_concern(call);
+        if (settle_write_concern(call)) co_await await_write_concern(call);
     } else {
         CO_TRY_OK(co_await call.command->on_router(*router_, invocation));
     }
@@ -451,7 +449,8 @@ async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
     co_await member_->placement->recover(*ns, std::move(error), call.operation->deadline);
 }
 
-bool Dispatcher::waits_for_write_concern(Call& call) const {
+// Which write concern the answer waits for; false: for none.
+bool Dispatcher::settle_write_concern(Call& call) const {
     Invocation& invocation = *call.invocation;
     const bool takes_one = call.has(flags::writes) || call.has(flags::waits_write_concern);
     // A session's statement that was executed before is as new as the session's last write.
@@ -469,10 +468,8 @@ bool Dispatcher::waits_for_write_concern(Call& call) const {
 
 async::Task<void> Dispatcher::await_write_concern(Call& call) {
     const Instant deadline = call.operation->deadline;
-    auto status = co_await member_->replication->await_write_concern(call.invocation->last_write,
-                                                                     call.write_concern,
-                                                                     deadline,
-                                                                     call.operation->cancellation);
+    auto status = co_await member_->replication->await_write_concern(
+        call.invocation->last_write, call.write_concern, deadline, call.operation->cancellation);
     if (!status) call.write_concern_failure = status.error();
 }
 

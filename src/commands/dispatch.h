@@ -46,7 +46,7 @@ private:
     static bool may_read_later(Call& call, const Status& status);
     bool waits_for_placement(const Call& call, const Status& status) const;
     async::Task<Status> block(Call& call, Duration time);
-    bool waits_for_write_concern(Call& call) const;
+    bool settle_write_concern(Call& call) const;
     async::Task<void> await_write_concern(Call& call);
     async::Task<void> learn_placement(Call& call, Error error);
     void complete(Call& call, const Status& status, bson::Builder& body) const;

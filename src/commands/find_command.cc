@@ -134,8 +134,7 @@ Result<FindArguments> FindArguments::parse(const Request& request) {
     TRY(args.shows_record_id, bool_value(body.show_record_id, "showRecordId", false, name));
     TRY(args.is_tailable, bool_value(body.tailable, "tailable", false, name));
     TRY(args.awaits_data, bool_value(body.await_data, "awaitData", false, name));
-    TRY(args.never_times_out,
-        bool_value(body.no_cursor_timeout, "noCursorTimeout", false, name));
+    TRY(args.never_times_out, bool_value(body.no_cursor_timeout, "noCursorTimeout", false, name));
     TRY(args.allows_partial_results,
         bool_value(body.allow_partial_results, "allowPartialResults", false, name));
     args.wants_sort_key = body.wants_sort_key.is_truthy();

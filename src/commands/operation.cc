@@ -51,8 +51,7 @@ Operation::Description Operation::describe() const {
 std::shared_ptr<Operation> OperationRegistry::begin(std::shared_ptr<ClientInfo> client,
                                                     const Operation::Subject& subject) {
     const std::int64_t id = next_id_.fetch_add(1, std::memory_order_relaxed);
-    auto operation =
-        std::make_shared<Operation>(id, std::move(client), clock_.now());
+    auto operation = std::make_shared<Operation>(id, std::move(client), clock_.now());
     operation->subject_ = &subject;
     const std::lock_guard lock(mutex_);
     operation->place_ = operations_.insert(operations_.end(), operation);

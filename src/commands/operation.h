@@ -95,9 +95,7 @@ struct OperationStats {
 
 class Operation : public std::enable_shared_from_this<Operation> {
 public:
-    Operation(std::int64_t its_id,
-              std::shared_ptr<ClientInfo> its_client,
-              Instant now)
+    Operation(std::int64_t its_id, std::shared_ptr<ClientInfo> its_client, Instant now)
         : id(its_id), client(std::move(its_client)), started(now) {}
 
     const std::int64_t id;

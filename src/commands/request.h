@@ -119,25 +119,33 @@ Result<std::string_view> string_value(const bson::Value& value, std::string_view
                                       std::string_view otherwise, std::string_view struct_name);
 
 // The same by name.
-inline Result<std::int64_t> integer_argument(bson::View body, std::string_view name,
-                                      std::int64_t otherwise, std::string_view struct_name) {
+inline Result<std::int64_t> integer_argument(bson::View body,
+                                             std::string_view name,
+                                             std::int64_t otherwise,
+                                             std::string_view struct_name) {
     return integer_value(body[name], name, otherwise, struct_name);
 }
-inline Result<std::int64_t> count_argument(bson::View body, std::string_view name,
-                                    std::int64_t otherwise, std::string_view struct_name) {
+inline Result<std::int64_t> count_argument(bson::View body,
+                                           std::string_view name,
+                                           std::int64_t otherwise,
+                                           std::string_view struct_name) {
     return count_value(body[name], name, otherwise, struct_name);
 }
-inline Result<bool> bool_argument(bson::View body, std::string_view name, bool otherwise,
-                           std::string_view struct_name) {
+inline Result<bool> bool_argument(bson::View body,
+                                  std::string_view name,
+                                  bool otherwise,
+                                  std::string_view struct_name) {
     return bool_value(body[name], name, otherwise, struct_name);
 }
-inline Result<bson::View> object_argument(bson::View body, std::string_view name,
-                                   std::string_view struct_name) {
+inline Result<bson::View> object_argument(bson::View body,
+                                          std::string_view name,
+                                          std::string_view struct_name) {
     return object_value(body[name], name, struct_name);
 }
-inline Result<std::string_view> string_argument(bson::View body, std::string_view name,
-                                         std::string_view otherwise,
-                                         std::string_view struct_name) {
+inline Result<std::string_view> string_argument(bson::View body,
+                                                std::string_view name,
+                                                std::string_view otherwise,
+                                                std::string_view struct_name) {
     return string_value(body[name], name, otherwise, struct_name);
 }
 

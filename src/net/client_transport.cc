@@ -95,8 +95,8 @@ public:
         Target& target = targets_[request.target];  // Never erased: stays valid over the waits.
         LinkPointer link = is_shut_down_ ? nullptr : take_idle(target);
         if (!link) {
-            CO_TRY(link, co_await check_out(target, request.target, request.deadline,
-                                            cancellation));
+            CO_TRY(link,
+                   co_await check_out(target, request.target, request.deadline, cancellation));
         }
         if (!is_watching_) arm_watch();
         Result<std::string> reply =
@@ -129,7 +129,9 @@ private:
     };
 
     LinkPointer take_idle(Target& target);
-    Task<Result<LinkPointer>> check_out(Target& target, const HostAndPort& name, Instant deadline,
+    Task<Result<LinkPointer>> check_out(Target& target,
+                                        const HostAndPort& name,
+                                        Instant deadline,
                                         Cancellation cancellation);
     Task<Status> wait_for_one(Target& target, Instant deadline);
     void give_back(Target& target, const LinkPointer& link);

@@ -43,9 +43,9 @@ constexpr std::array<std::string_view, 11> other_arguments = {
 };
 
 Error duplicate(std::string_view name) {
-    return Error(location(40413),
-                 "BSON field 'APIParametersFromClient." + std::string(name) +
-                     "' is a duplicate field");
+    return Error(
+        location(40413),
+        "BSON field 'APIParametersFromClient." + std::string(name) + "' is a duplicate field");
 }
 
 /// No two fields of a command may have one name: each reader would take another one's value.
@@ -61,7 +61,8 @@ Status check_distinct(bson::View body) {
     }
     if (count < usual_max) return {};
     std::vector<std::string_view> all;
-    for (const bson::Element& field : body) all.push_back(field.name);
+    for (const bson::Element& field : body)
+        all.push_back(field.name);
     std::sort(all.begin(), all.end());
     const auto twice = std::adjacent_find(all.begin(), all.end());
     if (twice != all.end()) return duplicate(*twice);

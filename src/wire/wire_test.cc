@@ -495,10 +495,10 @@ TEST(CommandLine, RefusesWhatNamesNoCommandOrDatabase) {
 }
 
 TEST(CommandLine, RefusesAFieldThatIsThereTwice) {
-    const Error twice = parse_command_line(request_of(msg().body(make("find", "c", "limit", 1,
-                                                                      "limit", 2, "$db", "d"))
-                                                          .take()))
-                            .error();
+    const Error twice =
+        parse_command_line(
+            request_of(msg().body(make("find", "c", "limit", 1, "limit", 2, "$db", "d")).take()))
+            .error();
     EXPECT_EQ(twice.code(), location(40413));
     EXPECT_EQ(twice.reason(), "BSON field 'APIParametersFromClient.limit' is a duplicate field");
     // Of however many.
@@ -506,7 +506,8 @@ TEST(CommandLine, RefusesAFieldThatIsThereTwice) {
         for (const bool is_twice : {false, true}) {
             bson::Builder body;
             body.append("find", "c").append("$db", "d");
-            for (int i = 3; i < fields; ++i) body.append("f" + std::to_string(i), i);
+            for (int i = 3; i < fields; ++i)
+                body.append("f" + std::to_string(i), i);
             body.append(is_twice ? "$db" : "last", "d");
             const auto line =
                 parse_command_line(request_of(msg().body(std::move(body).finish()).take()));

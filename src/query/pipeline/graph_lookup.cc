@@ -109,9 +109,8 @@ public:
 
 private:
     Result<Value> search(const Value& start, Arena& arena) {
-        ValueMap asked;    // Values looked for so far.
-        ValueMap visited;  // _ids of documents found.
-        expression::ArrayMaker result;
+        ValueMap asked;  // Values looked for so far.
+        Found found{arena, {}, {}};
         std::vector<Value> frontier;
         const auto add = [&](const Value& value) {
             const auto inserted = asked.insert(value);
@@ -135,29 +134,30 @@ private:
                 TRY(const Batch batch, cursor->next());
                 is_last = batch.is_last;
                 for (std::size_t i = 0; i < batch.size(); ++i)
-                    visit(batch[i], depth, visited, result, add, arena);
-                if (arena.used() + result.size() > memory_max_)
+                    visit(batch[i], depth, found, add);
+                if (arena.used() + found.documents.size() > memory_max_)
                     return failure(40099, "$graphLookup reached maximum memory consumption");
             }
         }
-        return std::move(result).make(arena);
+        return std::move(found.documents).make(arena);
     }
+
+    struct Found {
+        Arena& arena;
+        ValueMap ids;
+        expression::ArrayMaker documents;
+    };
     template <class Add>
-    void visit(View document,
-               std::int64_t depth,
-               ValueMap& visited,
-               expression::ArrayMaker& result,
-               const Add& add,
-               Arena& arena) {
-        const auto inserted = visited.insert(document["_id"]);
+    void visit(View document, std::int64_t depth, Found& found, const Add& add) {
+        const auto inserted = found.ids.insert(document["_id"]);
         if (!inserted.is_new) return;
-        visited.replace_key(inserted.number, arena.copy(document["_id"]));
+        found.ids.replace_key(inserted.number, found.arena.copy(document["_id"]));
         if (depth_field_.empty()) {
-            result.add(document.as_object_value());
+            found.documents.add(document.as_object_value());
         } else {
             std::string bytes;
-            write_with_path(document, depth_field_, arena.make(depth), bytes);
-            result.add(View(bytes.data()).as_object_value());
+            write_with_path(document, depth_field_, found.arena.make(depth), bytes);
+            found.documents.add(View(bytes.data()).as_object_value());
         }
         std::vector<Value> next;
         expand_values(document.as_object_value(), from_field_, false, next);

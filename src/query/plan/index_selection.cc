@@ -13,12 +13,11 @@ std::size_t count_components(std::string_view path) {
     return static_cast<std::size_t>(std::count(path.begin(), path.end(), '.')) + 1;
 }
 
-void list_leaf(const Node& leaf,
-               const Node& holder,
-               const Node* conjunct,
-               const std::string& prefix,
-               const std::vector<Predicate::Group>& groups,
-               std::vector<Predicate>& out) {
+Predicate describe_leaf(const Node& leaf,
+                        const Node& holder,
+                        const Node* conjunct,
+                        const std::string& prefix,
+                        const std::vector<Predicate::Group>& groups) {
     Predicate predicate;
     predicate.node = &holder;
     predicate.conjunct = conjunct;
@@ -29,7 +28,7 @@ void list_leaf(const Node& leaf,
         predicate.has_number = predicate.has_number || part.index >= 0;
     }
     predicate.groups = groups;
-    out.push_back(std::move(predicate));
+    return predicate;
 }
 
 /// The leaf a negation is of; null when it is of something else.
@@ -54,13 +53,13 @@ void list_node(const Node& node,
     if (node.kind == NodeKind::negation) {
         const Node* const leaf = negated_leaf(node);
         if (leaf != nullptr && leaf->kind != NodeKind::element_match_object) {
-            list_leaf(*leaf, node, conjunct, prefix, groups, out);
+            out.push_back(describe_leaf(*leaf, node, conjunct, prefix, groups));
         }
         return;
     }
     if (!node.is_leaf()) return;
     if (node.kind != NodeKind::element_match_object) {
-        list_leaf(node, node, conjunct, prefix, groups, out);
+        out.push_back(describe_leaf(node, node, conjunct, prefix, groups));
         return;
     }
     const std::string path =
