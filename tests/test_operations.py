@@ -9,11 +9,14 @@ import threading
 import time
 import uuid
 
+import bson
 import pymongo
 import pytest
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import (AutoReconnect, ConnectionFailure, ExecutionTimeout, NotPrimaryError,
                             OperationFailure, WriteConcernError)
 
+from lib.raw import RawConnection
 from lib.server import connect
 from lib.shards import ShardedCluster
 from lib.wait import wait_until
@@ -267,6 +270,15 @@ def test_write_concern_errors(server):
     items.insert_one({"_id": 2})  # Retried, and found done.
     assert fail(server, "off")["count"] == 1
     assert items.count_documents({}) == 2
+
+
+def test_a_field_that_is_there_twice_is_refused(server):
+    command = bson.encode({"find": "c", "limit": 1, "limiT": 2, "$db": "fp"})
+    with RawConnection(server.port) as connection:
+        said = connection.call(RawBSONDocument(command.replace(b"limiT\0", b"limit\0")))
+        assert connection.call({"ping": 1, "$db": "admin"})["ok"] == 1
+    assert (said["ok"], said["code"]) == (0, 40413)
+    assert said["errmsg"] == "BSON field 'APIParametersFromClient.limit' is a duplicate field"
 
 
 def test_app_names(server):

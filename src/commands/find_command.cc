@@ -2,7 +2,7 @@
 //
 // find: parsing here; on a member over a collection by CollectionCursor, over the oplog with a
 // tailable cursor by OplogCursor, over a view by the aggregation it stands for; on a router in
-// router_read.cc.
+// router_find.cc.
 #include "commands/find_command.h"
 
 #include "commands/aggregate_command.h"

@@ -278,6 +278,7 @@ Task<Result<std::string>> Link::exchange(std::string_view command_bson,
     const std::uint64_t call = ++calls_;
     std::shared_ptr<void> listening;
     if (cancellation.can_be_cancelled()) {
+        // The link outlives its call, and with it the listener.
         listening = cancellation.on_cancel([this, call] { cancel(call); });
     }
     // The largest finite instant stands for "no deadline" here, so that a call is always marked.
