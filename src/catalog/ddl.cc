@@ -126,7 +126,9 @@ Result<CatalogChange> MemberCatalog::create(storage::Transaction& transaction,
         for (const std::string& ident : idents)
             engine_.drop_table(ident, {});
     });
-    TRY(parts->records, engine_.create_table(metadata.ident, {.is_logged = is_logged(ns)}));
+    TRY(parts->records,
+        engine_.create_table(metadata.ident,
+                             {.is_logged = is_logged(ns), .packs_large_values = ns.is_oplog()}));
     std::map<std::string, IndexParts> indexes;
     for (const auto& index : metadata.indexes) {
         TRY(auto made, make_index(ns, index));

@@ -39,6 +39,9 @@ struct TableOptions {
     /// Hint: values are a few bytes (an index), so keys deserve prefix compression and pages can be
     /// small.
     bool has_small_values = false;
+    /// Hint: large values are read seldom and in order (an oplog), so memory and the journal may
+    /// hold them compressed.
+    bool packs_large_values = false;
 };
 
 /// An open table. Held by whoever uses it (catalog entries); an engine keeps its own part alive.

@@ -498,6 +498,49 @@ TEST_P(EngineTest, SnapshotsAreConsistentUnderConcurrency) {
         thread.join();
 }
 
+TEST_P(EngineTest, GivesValuesBackAsTheyWerePutPackedOrNot) {
+    const auto t = table("t", {.is_logged = true, .packs_large_values = true});
+    Random random(7);
+    std::string noise(limits::packed_value_bytes_min * 2, ' ');
+    for (char& c : noise)
+        c = static_cast<char>(random.below(256));
+    const std::string mark(4, '\xff');
+    const std::vector<std::string> values{
+        "",
+        "small",
+        std::string(limits::packed_value_bytes_min - 1, 'a'),
+        std::string(limits::packed_value_bytes_min, 'b'),
+        std::string(3'000'000, 'c'),
+        noise,
+        noise + std::string(noise.size(), 'd'),
+        mark,
+        mark + "small",
+        mark + noise,
+        mark + std::string(100'000, 'e'),
+    };
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        auto writer = begin();
+        const std::string key(1, static_cast<char>('a' + i));
+        EXPECT_TRUE(*writer->insert(*t, key, values[i]));
+        EXPECT_FALSE(*writer->insert(*t, key, values.back()));
+        ASSERT_TRUE(writer->put(*t, key, "other"));
+        ASSERT_TRUE(writer->put(*t, key, values[i]));
+        ASSERT_TRUE(writer->commit());
+    }
+    const auto reader = begin();
+    const auto forward = reader->open_cursor(*t);
+    const auto backward = reader->open_cursor(*t, Direction::backward);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        EXPECT_EQ(read(*reader, *t, std::string(1, static_cast<char>('a' + i))), values[i]) << i;
+        ASSERT_TRUE(*forward->next());
+        EXPECT_EQ(forward->value(), values[i]) << i;
+        ASSERT_TRUE(*backward->next());
+        EXPECT_EQ(backward->value(), values[values.size() - 1 - i]) << i;
+    }
+    ASSERT_TRUE(*forward->seek("d"));
+    EXPECT_EQ(forward->value(), values[3]);
+}
+
 TEST_P(EngineTest, TalliesFollowCommits) {
     const auto t = table("t");
     const auto tally = std::make_shared<Tally>();

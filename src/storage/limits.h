@@ -17,6 +17,9 @@ inline constexpr std::size_t idle_sessions_max = 64;
 inline constexpr std::size_t cached_cursors_max = 128;
 /// A key's length. Index keys of MongoDB are unlimited since 4.2; a document bounds them.
 inline constexpr std::size_t key_bytes_max = 17 * 1024 * 1024;
+/// A value from this size on is kept compressed by a table that packs large values. Smaller ones
+/// are worth it only many at a time, as the journal and the pages do.
+inline constexpr std::size_t packed_value_bytes_min = 16 * 1024;
 /// Time between two checkpoints of the background thread, and between two journal syncs when
 /// nobody waits for one.
 inline constexpr Duration checkpoint_interval = 60s;

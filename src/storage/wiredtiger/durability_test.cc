@@ -335,7 +335,8 @@ TEST(Durability, ChangesWhetherATableIsLogged) {
     TemporaryDirectory directory;
     {
         const auto engine = open(directory.path());
-        const auto table = *engine->create_table("t", {.is_logged = true});
+        const auto table =
+            *engine->create_table("t", {.is_logged = true, .packs_large_values = true});
         put(*engine, *table, "a");
     }
     {
@@ -343,12 +344,48 @@ TEST(Durability, ChangesWhetherATableIsLogged) {
         ASSERT_TRUE(engine->set_logged("t", false));
         const auto table = *engine->open_table("t");
         EXPECT_FALSE(table->options().is_logged);
+        EXPECT_TRUE(table->options().packs_large_values);
         put(*engine, *table, "b", {10, 0});
         auto transaction = std::move(engine->begin({.read_at = {5, 0}})).value();
         EXPECT_FALSE((*transaction->get(*table, "b")).has_value());
     }
     const auto engine = open(directory.path());
     EXPECT_FALSE((*engine->open_table("t"))->options().is_logged);
+    EXPECT_TRUE((*engine->open_table("t"))->options().packs_large_values);
+}
+
+TEST(Durability, PacksLargeValuesInMemoryAndInTheJournal) {
+    const std::string value(1'000'000, 'v');
+    const auto write = [&](Engine& engine, std::string_view ident, bool packs) {
+        const auto table =
+            *engine.create_table(ident, {.is_logged = true, .packs_large_values = packs});
+        auto transaction = std::move(engine.begin()).value();
+        for (int i = 0; i < 5; ++i)
+            ASSERT(transaction->put(*table, key(i), value).has_value());
+        ASSERT(transaction->commit().has_value());
+    };
+    TemporaryDirectory directory;
+    in_killed_child([&] {
+        auto engine = open(directory.path());
+        const auto used = [&] { return engine->stats().cache_bytes; };
+        const auto at_first = used();
+        write(*engine, "packed", true);
+        const auto after_packed = used();
+        write(*engine, "plain", false);
+        ASSERT(after_packed - at_first < 1'000'000);
+        ASSERT(used() - after_packed > 5'000'000);
+        ASSERT(engine->flush_journal().has_value());
+        (void)engine.release();  // The child is killed with it open.
+    });
+    const auto engine = open(directory.path());
+    for (const char* const ident : {"packed", "plain"}) {
+        const auto table = *engine->open_table(ident);
+        EXPECT_EQ(table->options().packs_large_values, std::string_view(ident) == "packed");
+        auto transaction = std::move(engine->begin()).value();
+        for (int i = 0; i < 5; ++i)
+            EXPECT_EQ(*transaction->get(*table, key(i)), value);
+    }
+    EXPECT_TRUE((*engine->verify(**engine->open_table("packed"))).empty());
 }
 
 TEST(Durability, VerifiesAndMeasures) {

@@ -68,6 +68,7 @@ Result<TablePtr> WiredTigerEngine::create_table(std::string_view ident, TableOpt
     config += options.has_small_values
                   ? "leaf_page_max=16KB,prefix_compression=true,block_compressor=none,"
                   : "leaf_page_max=32KB,leaf_value_max=64MB,";
+    if (options.packs_large_values) config += packs_large_values_config;
     config += options.is_logged ? "log=(enabled=true)" : "log=(enabled=false)";
     if (!options.has_small_values) config += ",block_compressor=" + block_compressor_;
     OwnSession session(connection_);

@@ -20,6 +20,9 @@
 
 namespace tessera::storage::wiredtiger {
 
+/// How a table's configuration remembers TableOptions::packs_large_values.
+inline constexpr std::string_view packs_large_values_config = "app_metadata=(large_values=packed),";
+
 class WiredTigerEngine final : public Engine {
 public:
     static Result<std::unique_ptr<Engine>> open(const std::string& path, const Options& options);

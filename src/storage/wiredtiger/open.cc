@@ -154,6 +154,7 @@ Status WiredTigerEngine::load_tables() {
         TableOptions table;
         table.is_logged = config.find("log=(enabled=true)") != std::string_view::npos;
         table.has_small_values = config.find("prefix_compression=true") != std::string_view::npos;
+        table.packs_large_values = config.find(packs_large_values_config) != std::string_view::npos;
         std::string ident(uri);
         tables_.emplace(ident, std::make_shared<WiredTigerTable>(next_table_id_++, ident, table));
     }

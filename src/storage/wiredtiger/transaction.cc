@@ -18,6 +18,9 @@ WT_ITEM item(std::string_view bytes) {
 std::string_view view(const WT_ITEM& bytes) {
     return {static_cast<const char*>(bytes.data), bytes.size};
 }
+std::string_view stored(const Table& table, std::string_view value, Scratch& scratch) {
+    return table.options().packs_large_values ? pack_value(value, scratch) : value;
+}
 
 }  // namespace
 
@@ -57,7 +60,16 @@ Result<bool> WiredTigerCursor::arrived(int code) {
             key_ = view(key);
             value_ = view(value);
             state_ = State::positioned;
-            return true;
+            if (!table_.options().packs_large_values) [[likely]]
+                return true;
+            auto unpacked = unpack_value(value_, unpacked_);
+            if (unpacked) {
+                value_ = *unpacked;
+                return true;
+            }
+            key_ = value_ = {};
+            state_ = State::at_end;
+            return Error(std::move(unpacked).error());
         }
     }
     key_ = value_ = {};
@@ -151,7 +163,12 @@ Result<std::optional<std::string_view>> WiredTigerTransaction::get(Table& table,
     if (code == 0) [[likely]] {
         WT_ITEM value;
         code = cursor->get_value(cursor, &value);
-        if (code == 0) return std::optional(view(value));
+        if (code == 0) {
+            if (!table.options().packs_large_values) [[likely]]
+                return std::optional(view(value));
+            TRY(const auto unpacked, unpack_value(view(value), unpacked_));
+            return std::optional(unpacked);
+        }
     }
     if (code == WT_NOTFOUND) return std::optional<std::string_view>();
     return to_error(code, "read " + table.ident());
@@ -161,7 +178,8 @@ Status WiredTigerTransaction::put(Table& table, std::string_view key, std::strin
     ENSURE(is_active_);
     TRY(WT_CURSOR* const cursor, session_->point_cursor(table, CursorKind::point));
     const WT_ITEM k = item(key);
-    const WT_ITEM v = item(value);
+    Scratch packed;
+    const WT_ITEM v = item(stored(table, value, packed));
     cursor->set_key(cursor, &k);
     cursor->set_value(cursor, &v);
     bytes_written_ += key.size() + value.size();
@@ -176,7 +194,8 @@ Result<bool> WiredTigerTransaction::insert(Table& table,
     ENSURE(is_active_);
     TRY(WT_CURSOR* const cursor, session_->point_cursor(table, CursorKind::exclusive));
     const WT_ITEM k = item(key);
-    const WT_ITEM v = item(value);
+    Scratch packed;
+    const WT_ITEM v = item(stored(table, value, packed));
     cursor->set_key(cursor, &k);
     cursor->set_value(cursor, &v);
     bytes_written_ += key.size() + value.size();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "storage/wiredtiger/session.h"
+#include "storage/wiredtiger/value_packing.h"
 
 namespace tessera::storage::wiredtiger {
 
@@ -42,6 +43,7 @@ private:
     State state_ = State::unpositioned;
     WT_CURSOR* cursor_ = nullptr;
     std::string saved_key_;
+    Scratch unpacked_;
 };
 
 class WiredTigerTransaction final : public Transaction {
@@ -76,6 +78,7 @@ private:
     WiredTigerEngine& engine_;
     std::unique_ptr<Session> session_;
     std::vector<WiredTigerCursor*> cursors_;
+    Scratch unpacked_;
 };
 
 }  // namespace tessera::storage::wiredtiger
