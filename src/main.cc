@@ -12,8 +12,10 @@
 /// jemalloc's options (jemalloc(3), TUNING). Fourteen processes share a laptop, so few arenas, and
 /// what a burst freed goes back to the system within ten seconds.
 extern "C" {
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): jemalloc says so.
 extern const char* malloc_conf;
 const char* malloc_conf = "narenas:4,dirty_decay_ms:10000,muzzy_decay_ms:0,tcache_max:196608";
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 }
 
 namespace {

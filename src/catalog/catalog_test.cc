@@ -238,7 +238,7 @@ TEST_P(CatalogTest, RefusesDuplicatesAsMongoDoes) {
     {
         auto transaction = begin();
         EXPECT_TRUE(catalog_->find(books)->insert(
-            *transaction, json(R"({"_id": 9, "k1": 1, "k2": "b"})"), false, false));
+            *transaction, json(R"({"_id": 9, "k1": 1, "k2": "b"})"), unchecked));
         EXPECT_TRUE(transaction->commit());
     }
     EXPECT_EQ(keys("k"), 2);

@@ -37,6 +37,15 @@ struct Found {
     bson::View document;
 };
 
+/// What a write of a document is checked for.
+struct WriteChecks {
+    bool validates = true;
+    /// False for a secondary or an initial sync, whose unique indexes may be violated for a while
+    /// (_id_ never is).
+    bool enforces_unique = true;
+};
+inline constexpr WriteChecks unchecked{.validates = false, .enforces_unique = false};
+
 class Collection {
 public:
     virtual ~Collection() = default;
@@ -54,19 +63,16 @@ public:
     /// told otherwise. Fails with DuplicateKey (details: keyPattern, keyValue),
     /// DocumentValidationFailure (details: errInfo), CannotIndexParallelArrays (171),
     /// WriteConflict, ... After any error but DocumentValidationFailure the transaction is to be
-    /// rolled back. `enforces_unique`: false for a secondary or an initial sync, whose unique
-    /// indexes may be violated for a while (_id_ never is). Into an oplog: at the entry's "ts".
+    /// rolled back. Into an oplog: at the entry's "ts".
     virtual Result<bson::RecordId> insert(storage::Transaction& transaction,
                                           bson::View document,
-                                          bool validates = true,
-                                          bool enforces_unique = true) = 0;
+                                          WriteChecks checks = {}) = 0;
     /// `before` must be what is stored, and may be a view into the engine's page.
     virtual Status update(storage::Transaction& transaction,
                           bson::RecordId id,
                           bson::View before,
                           bson::View after,
-                          bool validates = true,
-                          bool enforces_unique = true) = 0;
+                          WriteChecks checks = {}) = 0;
     virtual Status remove(storage::Transaction& transaction,
                           bson::RecordId id,
                           bson::View before) = 0;

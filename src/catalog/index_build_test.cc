@@ -62,7 +62,7 @@ protected:
             // Writers that race would take timestamps in another order than they commit.
             if (!is_racing_) TRY_OK(transaction->set_timestamp(tick()));
             const Status status = body(*lock, *transaction);
-            const Status done = status ? transaction->commit() : status;
+            Status done = status ? transaction->commit() : status;
             if (done || done.error().code() != ErrorCode::write_conflict) return done;
         }
     }

@@ -72,9 +72,8 @@ std::map<std::string, IndexParts> StoredCollection::index_parts() const {
 
 Result<bson::RecordId> StoredCollection::insert(storage::Transaction& transaction,
                                                 bson::View document,
-                                                bool validates,
-                                                bool enforces_unique) {
-    if (validates) TRY_OK(check_document(options_, ns(), document, nullptr));
+                                                WriteChecks checks) {
+    if (checks.validates) TRY_OK(check_document(options_, ns(), document, nullptr));
     bson::RecordId id;
     if (ns().is_oplog()) [[unlikely]] {
         const bson::Value ts = document["ts"];
@@ -88,7 +87,7 @@ Result<bson::RecordId> StoredCollection::insert(storage::Transaction& transactio
     query::KeySet& keys = scratch_keys();
     for (const auto& index : indexes_) {
         TRY_OK(index->keys_of(document, keys));
-        TRY_OK(index->insert(transaction, keys, id, enforces_unique));
+        TRY_OK(index->insert(transaction, keys, id, checks.enforces_unique));
     }
     if (!builds_.empty()) [[unlikely]]
         TRY_OK(insert_into_builds(transaction, document, id));
@@ -115,14 +114,13 @@ Status StoredCollection::update(storage::Transaction& transaction,
                                 bson::RecordId id,
                                 bson::View before,
                                 bson::View after,
-                                bool validates,
-                                bool enforces_unique) {
+                                WriteChecks checks) {
     if (after.size() > bson::document_bytes_max) {
         return Error(location(17419),
                      "Resulting document after update is larger than " +
                          std::to_string(bson::document_bytes_max));
     }
-    if (validates) TRY_OK(check_document(options_, ns(), after, &before));
+    if (checks.validates) TRY_OK(check_document(options_, ns(), after, &before));
     // `before` may be the engine's, so all that is needed of it is taken before the first write.
     struct Change {
         const StoredIndex* index;
@@ -133,7 +131,7 @@ Status StoredCollection::update(storage::Transaction& transaction,
     std::vector<Change> changes;
     for (const auto& index : indexes_) {
         if (index->has_same_keys(before, after)) continue;
-        Change change{index.get(), {}, {}, enforces_unique};
+        Change change{index.get(), {}, {}, checks.enforces_unique};
         TRY_OK(index->keys_of(before, change.before));
         TRY_OK(index->keys_of(after, change.after));
         changes.push_back(std::move(change));

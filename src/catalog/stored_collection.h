@@ -50,14 +50,12 @@ public:
 
     Result<bson::RecordId> insert(storage::Transaction& transaction,
                                   bson::View document,
-                                  bool validates,
-                                  bool enforces_unique) override;
+                                  WriteChecks checks) override;
     Status update(storage::Transaction& transaction,
                   bson::RecordId id,
                   bson::View before,
                   bson::View after,
-                  bool validates,
-                  bool enforces_unique) override;
+                  WriteChecks checks) override;
     Status remove(storage::Transaction& transaction, bson::RecordId id, bson::View before) override;
     Result<std::optional<Found>> find_by_id(storage::Transaction& transaction,
                                             const bson::Value& id) override;

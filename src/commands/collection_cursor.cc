@@ -201,7 +201,7 @@ private:
 }  // namespace
 
 Result<std::unique_ptr<CursorSource>> make_collection_cursor(Member& member,
-                                                             Namespace ns,
+                                                             const Namespace& ns,
                                                              CompiledFind find,
                                                              Placement placement,
                                                              Timestamp read_at) {

@@ -12,10 +12,7 @@
 namespace tessera::commands {
 
 /// Fails with BadValue for a tailable cursor on a collection that is not capped.
-Result<std::unique_ptr<CursorSource>> make_collection_cursor(Member& member,
-                                                             Namespace ns,
-                                                             CompiledFind find,
-                                                             Placement placement,
-                                                             Timestamp read_at);
+Result<std::unique_ptr<CursorSource>> make_collection_cursor(
+    Member& member, const Namespace& ns, CompiledFind find, Placement placement, Timestamp read_at);
 
 }  // namespace tessera::commands

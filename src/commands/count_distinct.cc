@@ -133,7 +133,6 @@ async::Task<Status> count_on_member(Member& member, Invocation& invocation) {
 
 Status distinct_view(Member& member,
                      Invocation& invocation,
-                     const Namespace& ns,
                      bson::View query,
                      std::string_view key,
                      DistinctValues& values) {
@@ -141,6 +140,7 @@ Status distinct_view(Member& member,
     MemberPipelineServices services(
         member, invocation.operation, std::move(expressions), invocation.read_at);
     std::vector<bson::Document> stages = {bson::make("$match", query)};
+    const Namespace& ns = invocation.ns;
     TRY(const auto cursor, services.open({ns.db, ns.collection}, stages, bson::View()));
     while (true) {
         TRY_OK(services.check_interrupt());
@@ -168,7 +168,7 @@ Status distinct(Member& member, Invocation& invocation) {
     if (member.catalog->find_view(ns)) {
         TRY(const auto resolved, resolve_view(member, ns));
         TRY_OK(check_below_view(member, request, resolved.ns));
-        TRY_OK(distinct_view(member, invocation, ns, query, key.as_string(), values));
+        TRY_OK(distinct_view(member, invocation, query, key.as_string(), values));
         values.append(invocation.reply);
         return {};
     }

@@ -248,7 +248,7 @@ Status modify_view(Member& member, Invocation& invocation, const catalog::ViewDe
             else changed.append(field);
         }
         const bson::Document after = std::move(changed).finish();
-        TRY_OK(unit.update(*lock, found->id, before, after, after, replication::no_statement));
+        TRY_OK(unit.update(*lock, {found->id, before, after, after}));
         TRY(invocation.last_write, unit.commit());
     }
     member.cursors.kill_namespace(view.ns);

@@ -222,7 +222,7 @@ Result<catalog::ValidationOptions> validation_options(const Member& member, bson
         TRY(given[i], bool_argument(body, flag_names[i], false, "validate"));
     }
     const auto [full, background, metadata, conformance, repair, multikey] = given;
-    const auto refuse = [](std::string what) {
+    const auto refuse = [](const std::string& what) {
         return Error(ErrorCode::invalid_options, "Running the validate command with " + what);
     };
     const auto exclude = [&](std::string_view one, std::string_view two) {

@@ -129,7 +129,7 @@ struct Dispatcher::Call final : Operation::Subject {
          std::shared_ptr<ClientInfo> its_client,
          const wire::Request& its_message)
         : registry(its_registry), client(std::move(its_client)), message(its_message) {}
-    ~Call() {
+    ~Call() override {
         if (operation) registry.end(*operation);
     }
     Call(const Call&) = delete;
@@ -285,6 +285,7 @@ Status Dispatcher::check_state(const Call& call) const {
 // A snapshot is one moment on every shard: the newest this router knows of, unless the client says
 // which. The request goes on as if the client had named it.
 async::Task<Status> Dispatcher::choose_snapshot(Call& call) {
+    ASSERT(router_ != nullptr);
     const auto& concern = call.request->read_concern;
     Timestamp at = concern->at_cluster_time;
     if (at.is_null()) {
@@ -437,6 +438,7 @@ async::Task<Status> Dispatcher::execute(Call& call) {
 // A shard that refused a request as stale asks what the config servers say before it answers, so
 // that the router's next attempt finds it wiser.
 async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
+    ASSERT(member_ != nullptr);
     auto ns = call.request->collection();
     // The refusal may be about another namespace than the command's first field names.
     if (!error.details().empty()) {
@@ -451,6 +453,7 @@ async::Task<void> Dispatcher::learn_placement(Call& call, Error error) {
 
 // Which write concern the answer waits for; false: for none.
 bool Dispatcher::settle_write_concern(Call& call) const {
+    ASSERT(member_ != nullptr);
     Invocation& invocation = *call.invocation;
     const bool takes_one = call.has(flags::writes) || call.has(flags::waits_write_concern);
     // A session's statement that was executed before is as new as the session's last write.
@@ -467,6 +470,7 @@ bool Dispatcher::settle_write_concern(Call& call) const {
 }
 
 async::Task<void> Dispatcher::await_write_concern(Call& call) {
+    ASSERT(member_ != nullptr);
     const Instant deadline = call.operation->deadline;
     auto status = co_await member_->replication->await_write_concern(
         call.invocation->last_write, call.write_concern, deadline, call.operation->cancellation);

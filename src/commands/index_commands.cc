@@ -201,7 +201,7 @@ Result<catalog::IndexBuildPtr> start_in_set(Member& member,
             TRY_OK(check_still_new(member, *lock, what.specs));
             TRY(auto unit,
                 WriteUnit::begin(*member.replication, *member.engine, member.clock));
-            return replication::start_index_build(unit, *member.catalog, *lock, what, build);
+            return replication::start_index_build(unit, *lock, what, build);
         }();
         if (started) {
             invocation.last_write = std::max(invocation.last_write, *started);

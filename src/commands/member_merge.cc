@@ -83,7 +83,7 @@ Result<std::int64_t> write_once(Merge& merge, const query::MergeWrite& write) {
         const auto diff = query::compute_diff(*before, after);
         const bson::Document change =
             diff.diff ? bson::make("$v", 2, "diff", *diff.diff) : after;
-        TRY_OK(unit.update(*lock, record, *before, after, change, replication::no_statement));
+        TRY_OK(unit.update(*lock, {record, *before, after, change}));
     }
     TRY(merge.last_write, unit.commit());
     return 1;

@@ -237,7 +237,7 @@ public:
             documents.push_back(std::move(fixed));
         }
         while (true) {
-            const auto status = insert(documents);
+            auto status = insert(documents);
             if (status || status.error().code() != ErrorCode::write_conflict) return status;
             TRY_OK(services_.check_interrupt());
         }

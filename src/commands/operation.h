@@ -134,10 +134,8 @@ public:
     /// What an operation carries out. Lives, and does not change, from begin() to end().
     class Subject {
     public:
+        virtual ~Subject() = default;
         virtual Description describe() const = 0;
-
-    protected:
-        ~Subject() = default;
     };
 
 private:

@@ -10,7 +10,6 @@ namespace tessera::commands {
 namespace {
 
 using testing::failure;
-using testing::json;
 using testing::outcome;
 using testing::text;
 
@@ -20,6 +19,7 @@ protected:
     RouterCount() { net.shard_collection("{'a':1}", {"{'a':10}", "{'a':20}"}, {"A", "B", "C"}); }
     void answer(const std::string& command, const std::vector<const char*>& replies) {
         const char* const shards[] = {"A", "B", "C"};
+        ASSERT_LE(replies.size(), std::size(shards));
         for (std::size_t i = 0; i < replies.size(); ++i)
             net.answers(shards[i], command, replies[i]);
     }

@@ -9,8 +9,6 @@ namespace tessera::commands {
 namespace {
 
 using testing::failure;
-using testing::json;
-using testing::outcome;
 using testing::text;
 
 // shop.items by {a: 1}: below 10 on A, the rest on B; shop.plain is on A.

@@ -92,6 +92,12 @@ void append_statistics(const std::vector<ShardAnswer>& answers,
     }
 }
 
+/// What the shards said.
+struct Explained {
+    std::vector<ShardAnswer> answers;
+    std::optional<query::SplitPipeline> pipeline;  // Of an aggregation over several shards.
+};
+
 // An aggregation's pipeline as several shards and the router share it.
 Result<query::SplitPipeline> split_pipeline(Router& router,
                                             const Request& request,
@@ -105,14 +111,9 @@ Result<query::SplitPipeline> split_pipeline(Router& router,
     return query::split(pipeline);
 }
 
-Status append_pipeline(Router& router,
-                       const Request& request,
-                       bson::View command,
-                       const Namespace& ns,
-                       const std::vector<ShardAnswer>& answers,
-                       bson::Builder& reply) {
-    if (answers.size() > 1) {
-        TRY(const query::SplitPipeline parts, split_pipeline(router, request, command, ns));
+void append_pipeline(const Explained& explained, bson::Builder& reply) {
+    if (explained.pipeline) {
+        const query::SplitPipeline& parts = *explained.pipeline;
         reply.append("mergeType", "mongos");
         bson::Builder split = reply.object("splitPipeline");
         {
@@ -129,14 +130,13 @@ Status append_pipeline(Router& router,
         reply.append_null("splitPipeline");
     }
     bson::Builder shards = reply.object("shards");
-    for (const ShardAnswer& answer : answers) {
+    for (const ShardAnswer& answer : explained.answers) {
         bson::Builder shard = shards.object(answer.shard);
         shard.append("host", answer.host.to_string());
         for (const std::string_view field :
              {"explainVersion", "queryPlanner", "executionStats", "stages"})
             shard.append(field, (*answer.reply)[field]);
     }
-    return {};
 }
 
 // A find as each of several shards gets it: skipping is the router's.
@@ -171,15 +171,10 @@ bool is_count(const bson::Value& value) {
 }
 
 // The command as each of several shards gets it; empty: as it is.
-Result<bson::Document> merged_command(Router& router,
-                                      const Request& request,
-                                      bson::View command,
-                                      const Namespace& ns) {
+bson::Document merged_command(bson::View command,
+                              const std::optional<query::SplitPipeline>& pipeline) {
+    if (pipeline) return merged_aggregation(command, *pipeline);
     const std::string_view name = command.front().name;
-    if (name == "aggregate") {
-        TRY(const query::SplitPipeline parts, split_pipeline(router, request, command, ns));
-        return merged_aggregation(command, parts);
-    }
     const bool is_find = name == "find" && is_count(command["skip"]) && is_count(command["limit"]);
     return is_find ? merged_find(command) : bson::Document();
 }
@@ -200,35 +195,39 @@ bson::Document explain_command(Router& router,
     return std::move(explain).finish();
 }
 
-async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
-                                                  Invocation& invocation,
-                                                  bson::View command,
-                                                  const Namespace& ns,
-                                                  const routing::RoutingInfo& info) {
+async::Task<Result<Explained>> ask(Router& router,
+                                   Invocation& invocation,
+                                   bson::View command,
+                                   const Namespace& ns,
+                                   const routing::RoutingInfo& info) {
     const Request& request = invocation.request;
     CO_TRY(const auto targets, target_read(request, info, filter_of(command)));
+    Explained explained;
     bson::Document merged;
     if (targets.size() > 1) {
-        CO_TRY(merged, merged_command(router, request, command, ns));
+        if (command.front().name == "aggregate") {
+            CO_TRY(explained.pipeline, split_pipeline(router, request, command, ns));
+        }
+        merged = merged_command(command, explained.pipeline);
     }
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(
             ShardCommand{target.shard, explain_command(router, request, merged, target)});
-    auto answers = co_await call_shards(
+    explained.answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
-    CO_TRY_OK(check_answers(answers));
-    co_return answers;
+    CO_TRY_OK(check_answers(explained.answers));
+    co_return explained;
 }
 
-Status append_explained(Router& router,
-                        Invocation& invocation,
-                        bson::View command,
-                        const Namespace& ns,
-                        const std::vector<ShardAnswer>& answers) {
+void append_explained(Router& router,
+                      Invocation& invocation,
+                      bson::View command,
+                      const Explained& explained) {
+    const std::vector<ShardAnswer>& answers = explained.answers;
     bson::Builder& reply = invocation.reply;
     if (command.front().name == "aggregate") {
-        TRY_OK(append_pipeline(router, invocation.request, command, ns, answers, reply));
+        append_pipeline(explained, reply);
     } else {
         const std::string_view stage = merge_stage(command, answers.size());
         {
@@ -252,8 +251,7 @@ Status append_explained(Router& router,
     }
     bson::Builder echoed = reply.object("command");
     echoed.append_all(command);
-    if (!command.has("$db")) echoed.append("$db", ns.db);
-    return {};
+    if (!command.has("$db")) echoed.append("$db", invocation.ns.db);
 }
 
 }  // namespace
@@ -288,9 +286,9 @@ static async::Task<Status> explain_as_on_router(Router& router,
     const auto attempt = [&](const routing::RoutingInfo& info) {
         return ask(router, invocation, command, ns, info);
     };
-    auto running = with_view_check<std::vector<ShardAnswer>>(router, ns, deadline, attempt);
-    auto answers = co_await std::move(running);
-    if (!answers && answers.error().code() == ErrorCode::namespace_not_found) {
+    auto running = with_view_check<Explained>(router, ns, deadline, attempt);
+    auto explained = co_await std::move(running);
+    if (!explained && explained.error().code() == ErrorCode::namespace_not_found) {
         // Explained as an empty collection is, by whichever shard comes first.
         CO_TRY(const auto shards, co_await all_shards(router, invocation));
         if (shards.empty())
@@ -299,12 +297,15 @@ static async::Task<Status> explain_as_on_router(Router& router,
         nowhere.database.name = ns.db;
         std::vector<ShardCommand> commands;
         commands.push_back(ShardCommand{shards.front(), forwarded(router, request, nullptr)});
-        answers = co_await call_shards(
+        Explained alone;
+        alone.answers = co_await call_shards(
             router, invocation, std::move(commands), call_options(invocation, true));
-        CO_TRY_OK(check_answers(*answers));
+        CO_TRY_OK(check_answers(alone.answers));
+        explained = std::move(alone);
     }
-    if (!answers) co_return call_error(router, *invocation.operation, answers.error());
-    co_return append_explained(router, invocation, command, ns, *answers);
+    if (!explained) co_return call_error(router, *invocation.operation, explained.error());
+    append_explained(router, invocation, command, *explained);
+    co_return Status();
 }
 
 }  // namespace tessera::commands

@@ -12,7 +12,6 @@ namespace {
 using testing::batch;
 using testing::cursor;
 using testing::failure;
-using testing::json;
 using testing::text;
 
 // shop.items by {a: 1}: below 10 on A, below 20 on B, the rest on C.

@@ -111,10 +111,11 @@ private:
     bson::Document shard_command(const ShardPart& part,
                                  const bson::Document& let,
                                  const routing::ShardTarget& target);
-    Result<std::vector<bson::Document>> documents_of(const Namespace& ns,
-                                                     std::string_view stage,
-                                                     const bson::Value& spec,
-                                                     std::vector<routing::ShardTarget> targets);
+    Result<std::vector<bson::Document>> documents_of(
+        const Namespace& ns,
+        std::string_view stage,
+        const bson::Value& spec,
+        const std::vector<routing::ShardTarget>& targets);
     Result<std::vector<bson::Document>> current_operations_of_cluster(const bson::Value& spec);
     Result<std::vector<bson::Document>> data_distribution();
     Result<std::vector<bson::Document>> cluster_catalog(const query::PipelineNamespace& ns);

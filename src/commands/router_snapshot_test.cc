@@ -26,7 +26,7 @@ protected:
     void tell(Timestamp time) {
         EXPECT_TRUE(net.router->logical_clock.advance(time, net.clock.wall_now()).has_value());
     }
-    static bson::Document with_time(bson::Document reply, Timestamp time) {
+    static bson::Document with_time(const bson::Document& reply, Timestamp time) {
         bson::Builder whole;
         whole.append_all(reply);
         whole.append("$clusterTime", bson::make("clusterTime", time));

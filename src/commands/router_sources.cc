@@ -29,7 +29,7 @@ Result<std::vector<bson::Document>> RouterPipelineServices::documents_of(
     const Namespace& ns,
     std::string_view stage,
     const bson::Value& spec,
-    std::vector<routing::ShardTarget> targets) {
+    const std::vector<routing::ShardTarget>& targets) {
     Invocation& invocation = call_->invocation();
     const std::vector<bson::Document> stages = {bson::make(stage, spec)};
     std::vector<bson::Document> result;
@@ -70,7 +70,7 @@ Result<std::vector<bson::Document>> RouterPipelineServices::current_operations_o
         target.shard_version = routing::ShardVersion::ignored();
         targets.push_back(std::move(target));
     }
-    return documents_of({"admin", ""}, "$currentOp", spec, std::move(targets));
+    return documents_of({"admin", ""}, "$currentOp", spec, targets);
 }
 
 Result<std::vector<bson::Document>> RouterPipelineServices::find_config(

@@ -194,23 +194,27 @@ async::Task<Result<std::optional<bson::Document>>> ask_executed(Router& router,
     co_return std::optional<bson::Document>();
 }
 
+struct IndexedStatement {
+    std::uint32_t index;  // Within the client's command.
+    bson::View document;
+};
+
 bson::Document statement_command(Router& router,
                                  const Request& request,
                                  const RouterWrite& write,
-                                 std::uint32_t index,
-                                 bson::View statement,
+                                 const IndexedStatement& statement,
                                  const routing::ShardTarget& target) {
     bson::Builder command;
     command.append(command_name(write.kind), write.ns.collection);
     {
         auto list = command.array(list_name(write.kind));
-        list.append(statement);
+        list.append(statement.document);
     }
     if (write.bypasses_validation) command.append("bypassDocumentValidation", true);
     if (!write.let.is_empty()) command.append("let", write.let);
     if (write.has_statement_numbers) {
         auto ids = command.array("stmtIds");
-        ids.append(static_cast<std::int32_t>(statement_number(request, index)));
+        ids.append(static_cast<std::int32_t>(statement_number(request, statement.index)));
     }
     append_write_context(router, request, write.ns.db, &target, command);
     return std::move(command).finish();
@@ -257,7 +261,7 @@ async::Task<Result<bson::Document>> write_where_found(
         std::vector<ShardCommand> probes;
         for (const routing::ShardTarget& each : candidates)
             probes.push_back(ShardCommand{
-                each.shard, statement_command(router, request, write, index, probe, each)});
+                each.shard, statement_command(router, request, write, {index, probe}, each)});
         CO_TRY(auto before, co_await ask_executed(router, invocation, std::move(probes)));
         if (before) co_return std::move(*before);
     }
@@ -266,7 +270,7 @@ async::Task<Result<bson::Document>> write_where_found(
         if (!aim) co_return bson::make("ok", 1.0, "n", 0, "nModified", 0);
         const bson::Document aimed_statement = aimed(statement, "q", aim->query, aim->is_upsert);
         bson::Document command =
-            statement_command(router, request, write, index, aimed_statement, aim->target);
+            statement_command(router, request, write, {index, aimed_statement}, aim->target);
         auto reply = co_await router.shards.call(aim->target.shard, std::move(command), options);
         if (!reply) co_return reply;
         note_time(invocation, *reply);

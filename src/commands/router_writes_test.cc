@@ -11,8 +11,6 @@ namespace tessera::commands {
 namespace {
 
 using testing::failure;
-using testing::json;
-using testing::outcome;
 using testing::text;
 
 // shop.items by {a: 1}: below 10 on A, below 20 on B, the rest on C.

@@ -106,7 +106,7 @@ void MemberSharding::on_rollback() {
 
 namespace {
 
-bson::Document index_on(bson::Document key, std::string name, bool is_unique) {
+bson::Document index_on(const bson::Document& key, std::string_view name, bool is_unique) {
     bson::Builder spec;
     spec.append("v", 2).append("key", key).append("name", name);
     if (is_unique) spec.append("unique", true);

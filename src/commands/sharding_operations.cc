@@ -275,12 +275,18 @@ Result<bson::Document> indexes_for(const routing::ShardKeyPattern& key,
     return std::move(indexes).finish();
 }
 
+struct NewSharding {
+    ShardCollectionArguments arguments;
+    routing::ShardKeyPattern key;
+    ShardName primary;
+};
+
+// With changes of the collection blocked on its primary shard; `told` gets the others.
 async::Task<Status> shard_blocked_collection(MemberSharding& sharding,
-                                             ShardCollectionArguments arguments,
-                                             routing::ShardKeyPattern key,
-                                             ShardName primary,
+                                             NewSharding what,
                                              std::set<ShardName>& told,
                                              Instant deadline) {
+    const auto& [arguments, key, primary] = what;
     auto& catalog = sharding.catalog;
     bson::Document describe = bson::make("_shardsvrDescribe", arguments.ns, "$db", "admin");
     CO_TRY(const bson::Document found,
@@ -375,8 +381,8 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
     CO_TRY_OK(co_await begin_change(sharding, primary, arguments.ns, db, deadline));
     std::set<ShardName> told;
     told.insert(db.primary);
-    auto status =
-        co_await shard_blocked_collection(sharding, arguments, key, db.primary, told, deadline);
+    NewSharding what{arguments, key, db.primary};
+    auto status = co_await shard_blocked_collection(sharding, std::move(what), told, deadline);
     std::vector<ShardName> all(told.begin(), told.end());
     co_await end_change(sharding, all, arguments.ns);
     co_return status;

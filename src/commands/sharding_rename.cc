@@ -108,15 +108,13 @@ async::Task<Status> block_everywhere(MemberSharding& sharding,
 async::Task<Status> check_and_commit(MemberSharding& sharding,
                                      CollectionRename& rename,
                                      RenameArguments arguments,
-                                     std::vector<sharding::ShardEntry> shards,
-                                     routing::DatabaseEntry db,
+                                     ShardName primary,
                                      Instant deadline) {
     CO_TRY(const auto source, sharding.catalog.collection(arguments.from));
     CO_TRY(const auto target, sharding.catalog.collection(arguments.to));
     if (target && !arguments.drop_target)
         co_return Error(ErrorCode::namespace_exists, "target namespace exists");
-    CO_TRY(const Described here,
-           co_await describe(sharding, db.primary, arguments.from, deadline));
+    CO_TRY(const Described here, co_await describe(sharding, primary, arguments.from, deadline));
     if (here.is_view)
         co_return Error(ErrorCode::command_not_supported_on_view, "cannot rename view");
     if (source) {
@@ -127,6 +125,7 @@ async::Task<Status> check_and_commit(MemberSharding& sharding,
         co_return Error(ErrorCode::namespace_not_found,
                         "Source collection " + arguments.from + " does not exist");
     }
+    CO_TRY(const auto shards, sharding.catalog.shards());
     for (const sharding::ShardEntry& each : shards) {
         CO_TRY(const Described there,
                co_await describe(sharding, each.name, arguments.to, deadline));
@@ -150,7 +149,7 @@ async::Task<Status> attempt_rename(MemberSharding& sharding,
     CO_TRY_OK(co_await catalog.begin_rename(rename));
     auto status = co_await block_everywhere(sharding, rename, shards, db, deadline);
     if (status)
-        status = co_await check_and_commit(sharding, rename, arguments, shards, db, deadline);
+        status = co_await check_and_commit(sharding, rename, arguments, db.primary, deadline);
     // Whatever came back, the catalogue knows; what has not been committed never will be. When it
     // cannot be asked, the next primary resolves it, and the shards ask that one.
     CO_TRY(const CollectionRename known, co_await catalog.resolve_rename(rename));

@@ -181,8 +181,9 @@ Result<Statement::State::Outcome> Statement::State::write_found(catalog::Collect
         unit.keep_image(spec.wants_post_image, spec.wants_post_image ? applied.after : before);
         result.image = spec.wants_post_image ? applied.after : before;
     }
-    TRY_OK(unit.update(collection, id, before, applied.after, applied.oplog,
-                       command.statement_id(spec.index), command.validates));
+    TRY_OK(unit.update(collection,
+                       {id, before, applied.after, applied.oplog, command.statement_id(spec.index)},
+                       command.validates));
     TRY(const OpTime at, unit.commit());
     command.wrote(at);
     ++result.matched;

@@ -90,7 +90,7 @@ public:
         documents_[shard] = std::move(documents);
     }
     /// The next `command` the shard gets is answered so, once; "*" as the shard: any of them.
-    void answers(const std::string& shard, const std::string& command, bson::Document reply);
+    void answers(const std::string& shard, const std::string& command, const bson::Document& reply);
     void answers(const std::string& shard, const std::string& command, std::string_view reply) {
         answers(shard, command, json(reply));
     }

@@ -253,7 +253,7 @@ void TestRouter::holds(const std::string& shard, const std::vector<std::string>&
 
 void TestRouter::answers(const std::string& shard,
                          const std::string& command,
-                         bson::Document reply) {
+                         const bson::Document& reply) {
     bson::Builder whole;
     whole.append_all(reply);
     if (!reply.view().has("ok")) whole.append("ok", 1.0);

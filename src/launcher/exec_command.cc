@@ -55,7 +55,7 @@ bool is_running(const Topology& topology) {
 
 }  // namespace
 
-int run_exec(Arguments arguments) {
+int run_exec(const Arguments& arguments) {
     Progress progress(arguments.quiet);
     if (arguments.after_dashes.empty())
         return complain(

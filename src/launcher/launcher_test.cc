@@ -111,7 +111,7 @@ TEST(Arguments, ReadsFlagsInBothForms) {
 }
 
 TEST(Arguments, RefusesByName) {
-    const auto refusal = [](std::vector<std::string> words) {
+    const auto refusal = [](const std::vector<std::string>& words) {
         const auto parsed = parse_arguments(words);
         EXPECT_FALSE(parsed);
         return parsed ? std::string() : parsed.error().reason();

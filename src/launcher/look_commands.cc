@@ -178,7 +178,7 @@ int run_env(Arguments arguments) {
     return exit_code::clean;
 }
 
-int run_list(Arguments arguments) {
+int run_list(const Arguments& arguments) {
     bson::Builder out;
     std::string text;
     {

@@ -19,8 +19,6 @@
 #include "bson/json.h"
 #include "launcher/files.h"
 
-extern "C" char** environ;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): POSIX's.
-
 namespace tessera::launcher {
 namespace {
 

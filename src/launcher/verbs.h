@@ -23,7 +23,7 @@ inline constexpr int port_taken = 48;
 int complain(Progress& progress, const Error& error);
 
 int run_up(const Arguments& arguments);
-int run_exec(Arguments arguments);
+int run_exec(const Arguments& arguments);
 
 int run_down(Arguments arguments);
 int run_destroy(Arguments arguments);
@@ -38,7 +38,7 @@ int run_health(Arguments arguments);
 int run_logs(Arguments arguments);
 int run_uri(Arguments arguments);
 int run_env(Arguments arguments);
-int run_list(Arguments arguments);
+int run_list(const Arguments& arguments);
 
 /// Stops what runs of the cluster and deletes its folders; `report` says what stays and why.
 int delete_cluster(const Topology& topology, Progress& progress);

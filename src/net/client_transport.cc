@@ -422,7 +422,7 @@ TransportOptions with_hello(TransportOptions options) {
 
 }  // namespace
 
-ClientTransport::ClientTransport(std::vector<Loop*> loops, TransportOptions options)
+ClientTransport::ClientTransport(const std::vector<Loop*>& loops, TransportOptions options)
     : impl_(new Impl{with_hello(std::move(options)), {}}) {
     ASSERT(!loops.empty());
     for (Loop* loop : loops)

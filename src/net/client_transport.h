@@ -29,7 +29,7 @@ struct TransportOptions {
 class ClientTransport : public async::Transport {
 public:
     /// Requires: `loops` is not empty; they outlive the transport and all its calls.
-    ClientTransport(std::vector<Loop*> loops, TransportOptions options);
+    ClientTransport(const std::vector<Loop*>& loops, TransportOptions options);
     /// As shut_down().
     ~ClientTransport() override;
 

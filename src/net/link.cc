@@ -256,9 +256,8 @@ Task<Result<wire::Reply>> Link::receive() {
             co_await wait;
             continue;
         }
-        auto message = take_received();
-        if (!message) co_return message.error();
-        if (message->has_value()) co_return wire::parse_reply(std::move(**message));
+        CO_TRY(std::optional<std::string> message, take_received());
+        if (message) co_return wire::parse_reply(std::move(*message));
     }
     co_return *failure_;
 }

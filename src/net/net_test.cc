@@ -138,16 +138,18 @@ private:
 };
 
 class Net : public ::testing::Test {
+public:
+    ~Net() override {
+        server_.reset();
+        log::set_sink([](std::string_view) {});
+    }
+
 protected:
     Net() : handler_(clock_) {
         log::set_sink([this](std::string_view line) {
             const std::lock_guard lock(lines_mutex_);
             lines_.emplace_back(line);
         });
-    }
-    ~Net() override {
-        server_.reset();
-        log::set_sink([](std::string_view) {});
     }
     void start(ServerOptions options = {}) {
         options.port = 0;
@@ -215,7 +217,8 @@ TEST_F(Net, SpreadsConnectionsOverItsLoops) {
 TEST_F(Net, CarriesLargeMessagesBothWays) {
     start();
     BlockingClient one = client();
-    const std::string text(15'000'000, 'y');
+    std::string text;
+    text.resize(15'000'000, 'y');
     const Document reply = run(one, make("echo", 1, "text", text));
     EXPECT_EQ(reply["body"].as_view()["text"].as_string(), text);
     EXPECT_EQ(run(one, make("big", 10'000'000))["data"].as_string().size(), 10'000'000U);
@@ -486,6 +489,9 @@ TEST_F(Net, SurvivesClientsThatComeAndGoInTheMiddle) {
 // ---- ClientTransport ----
 
 class Transport : public Net {
+public:
+    ~Transport() override { transport_.reset(); }
+
 protected:
     void start_transport(ServerOptions server = {}, TransportOptions options = {}) {
         start(std::move(server));
@@ -497,7 +503,6 @@ protected:
         EXPECT_TRUE(call(make("ping", 1, "$db", "admin")).has_value());
         return has_logged("\"remote\":\"process " + std::to_string(::getpid()));
     }
-    ~Transport() override { transport_.reset(); }
 
     async::RemoteCall request(const Document& command, Duration time = patience) {
         async::RemoteCall result;
@@ -509,7 +514,8 @@ protected:
     Result<std::string> call(const Document& command,
                              Duration time = patience,
                              Cancellation cancellation = Cancellation::none()) {
-        return async::block_on(caller_, transport_->call(request(command, time), cancellation));
+        return async::block_on(caller_,
+                               transport_->call(request(command, time), std::move(cancellation)));
     }
 
     async::StrandThread caller_{"caller"};

@@ -30,7 +30,7 @@ struct Signals::Impl : std::enable_shared_from_this<Signals::Impl> {
     }
 };
 
-Signals::Signals(Loop& loop, std::vector<int> numbers, std::function<void(int)> on_signal)
+Signals::Signals(Loop& loop, const std::vector<int>& numbers, std::function<void(int)> on_signal)
     : impl_(std::make_shared<Impl>(loop, std::move(on_signal))) {
     std::signal(SIGPIPE, SIG_IGN);
     for (const int number : numbers) impl_->set.add(number);

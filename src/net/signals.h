@@ -15,7 +15,7 @@ namespace tessera::net {
 /// SIGINT: end; SIGUSR1: rotate the log). SIGPIPE is ignored from here on. One per process.
 class Signals {
 public:
-    Signals(Loop& loop, std::vector<int> numbers, std::function<void(int)> on_signal);
+    Signals(Loop& loop, const std::vector<int>& numbers, std::function<void(int)> on_signal);
     /// No call comes afterwards. Not from the loop.
     ~Signals();
     Signals(const Signals&) = delete;

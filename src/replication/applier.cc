@@ -160,12 +160,12 @@ Status Applier::apply_insert(Group& group, catalog::Collection& collection, bson
     TRY(const auto found, collection.find_by_id(*group.transaction, document["_id"]));
     if (!found) {
         TRY([[maybe_unused]] const auto id,
-            collection.insert(*group.transaction, document, false, false));
+            collection.insert(*group.transaction, document, catalog::unchecked));
         return {};
     }
     const bson::RecordId id = found->id;
     const bson::Document before = copy_of(found->document);
-    return collection.update(*group.transaction, id, before, document, false, false);
+    return collection.update(*group.transaction, id, before, document, catalog::unchecked);
 }
 
 Status Applier::apply_update(Group& group,
@@ -187,7 +187,7 @@ Status Applier::apply_update(Group& group,
     const bson::RecordId id = found->id;
     const bson::Document before = copy_of(found->document);
     TRY(const bson::Document after, query::apply_oplog_update(before, entry.object));
-    TRY_OK(collection.update(*group.transaction, id, before, after, false, false));
+    TRY_OK(collection.update(*group.transaction, id, before, after, catalog::unchecked));
     if (!entry.session || entry.session->needs_retry_image.empty()) return {};
     const bool is_post = entry.session->needs_retry_image == "postImage";
     return keep_image(group, entry, is_post, is_post ? after.view() : before.view());
@@ -239,10 +239,7 @@ Status Applier::keep_image(Group& group, const ParsedEntry& entry, bool is_post,
     return write_image(*group.transaction,
                        *found->second,
                        entry.session->id,
-                       entry.session->txn_number,
-                       entry.optime.timestamp,
-                       is_post ? "postImage" : "preImage",
-                       image);
+                       {entry.session->txn_number, entry.optime.timestamp, is_post, image});
 }
 
 }  // namespace tessera::replication

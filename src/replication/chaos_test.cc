@@ -100,7 +100,7 @@ void change_index(TestSet& set, TestMember& member, Random& random) {
         if (!checked || checked->is_being_built) return;
         NewBuild what{{checked->spec}, {}};
         if (random.below(2) == 0) what.quorum.members = static_cast<int>(random.below(4));
-        const auto at = start_index_build(*unit, *member.catalog, *lock, what, build);
+        const auto at = start_index_build(*unit, *lock, what, build);
         if (!at) started = at.error();
     }
     if (!build) return;

@@ -136,8 +136,7 @@ Status Replication::Driver::commit_build(const catalog::IndexBuildPtr& build) {
     if (build->has_ended()) return {};
     ENSURE(lock && lock->uuid() == build->collection());
     TRY(auto unit, WriteUnit::begin(owner_, env_.engine, env_.clock));
-    TRY([[maybe_unused]] const OpTime at,
-        commit_index_build(unit, env_.engine, env_.catalog, *lock, build));
+    TRY([[maybe_unused]] const OpTime at, commit_index_build(unit, env_.engine, *lock, build));
     log::info(log::Component::index,
               20663,
               "Index build: completed successfully",
@@ -167,8 +166,7 @@ Status Replication::Driver::abort_build(const catalog::IndexBuild& build, const 
             return Error(ErrorCode::not_writable_primary, "not primary");
         ENSURE(lock && lock->uuid() == build.collection());
         TRY(auto unit, WriteUnit::begin(owner_, env_.engine, env_.clock));
-        const auto done =
-            abort_index_build(unit, env_.engine, env_.catalog, *lock, build, cause);
+        const auto done = abort_index_build(unit, env_.engine, *lock, build, cause);
         if (!done && done.error().code() == ErrorCode::write_conflict) continue;
         builds_changed.notify();
         return done ? ok() : Status(done.error());

@@ -21,7 +21,7 @@ bson::Document item(std::int32_t id) {
 // Begins a build as createIndexes does. It goes on by itself once it is driven.
 catalog::IndexBuildPtr start(TestSet& set,
                              TestMember& member,
-                             CommitQuorum quorum = {},
+                             const CommitQuorum& quorum = {},
                              bool is_unique = false) {
     Replication& replication = *member.replication;
     EXPECT_TRUE(ensure_build_records(replication, *member.engine, set.clock));
@@ -33,8 +33,7 @@ catalog::IndexBuildPtr start(TestSet& set,
     const auto checked = member.catalog->check_index(*lock, spec);
     EXPECT_TRUE(checked);
     catalog::IndexBuildPtr build;
-    const auto at =
-        start_index_build(*unit, *member.catalog, *lock, {{checked->spec}, quorum}, build);
+    const auto at = start_index_build(*unit, *lock, {{checked->spec}, quorum}, build);
     EXPECT_TRUE(at) << at.error().to_string();
     return build;
 }

@@ -163,8 +163,7 @@ Status change_record(Replication& replication,
         entry.object("diff").append(is_new ? "i" : "u", *field);
         const bson::Document new_document = std::move(after).finish();
         const bson::Document what = std::move(entry).finish();
-        Status status =
-            unit.update(*records, found->id, found->document, new_document, what, no_statement);
+        Status status = unit.update(*records, {found->id, found->document, new_document, what});
         if (status) {
             const auto committed = unit.commit();
             if (committed) return {};
@@ -283,10 +282,10 @@ Status remove_orphaned_records(Replication& replication,
 // ---- Units --------------------------------------------------------------------------------------
 
 Result<OpTime> start_index_build(WriteUnit& unit,
-                                 catalog::Catalog& catalog,
                                  catalog::Collection& collection,
                                  const NewBuild& what,
                                  catalog::IndexBuildPtr& build) {
+    catalog::Catalog& catalog = unit.catalog();
     const auto records = catalog.lock_shared(builds_ns);
     if (!records)
         return Error(ErrorCode::namespace_not_found, builds_ns.to_string() + " was dropped");
@@ -314,9 +313,9 @@ Result<OpTime> start_index_build(WriteUnit& unit,
 
 Result<OpTime> commit_index_build(WriteUnit& unit,
                                   storage::Engine& engine,
-                                  catalog::Catalog& catalog,
                                   catalog::Collection& collection,
                                   const catalog::IndexBuildPtr& build) {
+    catalog::Catalog& catalog = unit.catalog();
     const auto records = catalog.lock_shared(builds_ns);
     TRY(const bool is_recorded, has_record(records.collection(), engine, build->id()));
     TRY_OK(unit.reserve(is_recorded ? 2 : 1));
@@ -334,10 +333,10 @@ Result<OpTime> commit_index_build(WriteUnit& unit,
 
 Result<OpTime> abort_index_build(WriteUnit& unit,
                                  storage::Engine& engine,
-                                 catalog::Catalog& catalog,
                                  catalog::Collection& collection,
                                  const catalog::IndexBuild& build,
                                  const Error& cause) {
+    catalog::Catalog& catalog = unit.catalog();
     const auto records = catalog.lock_shared(builds_ns);
     TRY(const bool is_recorded, has_record(records.collection(), engine, build.id()));
     TRY_OK(unit.reserve(is_recorded ? 2 : 1));

@@ -64,20 +64,17 @@ struct NewBuild {
 /// Begins a build that others may write beside. `build` is set as soon as there is one; without a
 /// result the caller aborts it once it has let go of the lock.
 Result<OpTime> start_index_build(WriteUnit& unit,
-                                 catalog::Catalog& catalog,
                                  catalog::Collection& collection,
                                  const NewBuild& what,
                                  catalog::IndexBuildPtr& build);
 /// Finishes a build whose fill is done.
 Result<OpTime> commit_index_build(WriteUnit& unit,
                                   storage::Engine& engine,
-                                  catalog::Catalog& catalog,
                                   catalog::Collection& collection,
                                   const catalog::IndexBuildPtr& build);
 /// Gives a build up, on every member.
 Result<OpTime> abort_index_build(WriteUnit& unit,
                                  storage::Engine& engine,
-                                 catalog::Catalog& catalog,
                                  catalog::Collection& collection,
                                  const catalog::IndexBuild& build,
                                  const Error& cause);

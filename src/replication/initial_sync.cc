@@ -300,7 +300,8 @@ Status Replication::Driver::store_cloned(const Namespace& ns, bson::View batch) 
             TRY(const auto found, lock->find_by_id(*transaction, document["_id"]));
             // A document that grew may be met twice in a scan.
             if (found) continue;
-            TRY([[maybe_unused]] const auto id, lock->insert(*transaction, document, false, false));
+            TRY([[maybe_unused]] const auto id,
+                lock->insert(*transaction, document, catalog::unchecked));
         }
         TRY_OK(transaction->commit());
     }

@@ -62,7 +62,7 @@ Status LocalState::write(std::string_view collection, bson::View document) {
     }
     for (const auto& [id, old] : before)
         TRY_OK(lock->remove(*transaction, id, old));
-    TRY([[maybe_unused]] const auto id, lock->insert(*transaction, document, false));
+    TRY([[maybe_unused]] const auto id, lock->insert(*transaction, document, {.validates = false}));
     return transaction->commit();
 }
 

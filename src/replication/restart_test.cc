@@ -35,12 +35,14 @@ public:
 };
 
 class RestartTest : public testing::TestWithParam<EngineKind> {
-protected:
-    RestartTest() : engine_(storage::open_test_engine(GetParam(), directory_.path())) { start(); }
+public:
     ~RestartTest() override {
         stop();
         clock_.stop();
     }
+
+protected:
+    RestartTest() : engine_(storage::open_test_engine(GetParam(), directory_.path())) { start(); }
 
     void start() {
         flusher_ = std::make_unique<storage::DurabilityFlusher>(*engine_);

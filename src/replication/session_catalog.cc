@@ -251,13 +251,21 @@ Result<bson::RecordId> write_session_record(storage::Transaction& transaction,
 Status write_image(storage::Transaction& transaction,
                    catalog::Collection& images,
                    const SessionId& id,
-                   std::int64_t txn_number,
-                   Timestamp at,
-                   std::string_view kind,
-                   bson::View image) {
+                   const SessionImage& image) {
     const bson::Document key = id.to_bson();
-    const bson::Document after = bson::make("_id", key, "txnNum", txn_number, "ts", at, "imageKind",
-                                            kind, "image", image, "invalidated", false);
+    const std::string_view kind = image.is_post ? "postImage" : "preImage";
+    const bson::Document after = bson::make("_id",
+                                            key,
+                                            "txnNum",
+                                            image.txn_number,
+                                            "ts",
+                                            image.at,
+                                            "imageKind",
+                                            kind,
+                                            "image",
+                                            image.document,
+                                            "invalidated",
+                                            false);
     TRY(const auto found, images.find_by_id(transaction, key.view().as_object_value()));
     if (!found) {
         TRY([[maybe_unused]] const auto record, images.insert(transaction, after));

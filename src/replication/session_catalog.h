@@ -146,13 +146,17 @@ Result<bson::RecordId> write_session_record(storage::Transaction& transaction,
                                             const SessionId& id,
                                             const SessionRecord& record,
                                             bson::RecordId known);
-/// Writes a findAndModify's image; as above.
+/// A findAndModify's document before or after it.
+struct SessionImage {
+    std::int64_t txn_number = 0;
+    Timestamp at;
+    bool is_post = false;
+    bson::View document;
+};
+/// Writes it to config.image_collection; as above.
 Status write_image(storage::Transaction& transaction,
                    catalog::Collection& images,
                    const SessionId& id,
-                   std::int64_t txn_number,
-                   Timestamp at,
-                   std::string_view kind,
-                   bson::View image);
+                   const SessionImage& image);
 
 }  // namespace tessera::replication

@@ -44,13 +44,13 @@ async::Task<void> deliver(TestSet& set,
 
 async::Task<Result<std::string>> exchange(TestSet& set,
                                           HostAndPort from,
-                                          HostAndPort to,
-                                          std::string command,
-                                          Instant deadline,
+                                          async::RemoteCall request,
                                           async::Cancellation cancellation) {
+    const Instant deadline = request.deadline;
     const auto pending = std::make_shared<Pending>();
     ++set.calls_under_way;
-    async::spawn(set.executor, deliver(set, from, to, std::move(command), pending));
+    async::spawn(set.executor,
+                 deliver(set, from, request.target, std::move(request.command_bson), pending));
     while (!pending->answer) {
         const auto ticket = pending->arrived.ticket();
         const auto outcome =
@@ -71,7 +71,11 @@ public:
     async::Task<Result<std::string>> call(std::string command,
                                           Instant deadline,
                                           async::Cancellation cancellation) override {
-        return exchange(set_, from_, to_, std::move(command), deadline, std::move(cancellation));
+        async::RemoteCall request;
+        request.target = to_;
+        request.command_bson = std::move(command);
+        request.deadline = deadline;
+        return exchange(set_, from_, std::move(request), std::move(cancellation));
     }
 
 private:
@@ -85,12 +89,7 @@ public:
     TestTransport(TestSet& set, HostAndPort from) : set_(set), from_(std::move(from)) {}
     async::Task<Result<std::string>> call(async::RemoteCall request,
                                           async::Cancellation cancellation) override {
-        return exchange(set_,
-                        from_,
-                        request.target,
-                        std::move(request.command_bson),
-                        request.deadline,
-                        std::move(cancellation));
+        return exchange(set_, from_, std::move(request), std::move(cancellation));
     }
     async::Task<Result<std::unique_ptr<async::Stream>>> open(HostAndPort target,
                                                              Instant,
@@ -383,7 +382,7 @@ Result<OpTime> TestMember::update(const Namespace& ns,
     ENSURE(found.has_value());
     const bson::RecordId record = found->id;
     const bson::Document before(found->document);
-    TRY_OK(unit.update(*lock, record, before, after, change, no_statement));
+    TRY_OK(unit.update(*lock, {record, before, after, change}));
     return unit.commit();
 }
 

@@ -98,7 +98,8 @@ Status WriteUnit::insert(catalog::Collection& collection,
                          bool validates) {
     const bool is_logged = state_->oplog() != nullptr && collection.ns().is_replicated();
     if (is_logged) TRY_OK(use_next_position());
-    TRY([[maybe_unused]] const auto record, collection.insert(*transaction_, document, validates));
+    TRY([[maybe_unused]] const auto record,
+        collection.insert(*transaction_, document, {.validates = validates}));
     if (!is_logged) return {};
     const bson::Document key = document_key(document, state_->origin.shard_key);
     OplogEntry entry;
@@ -120,7 +121,7 @@ Status WriteUnit::insert_all(catalog::Collection& collection,
     ENSURE(!is_logged || state_->slots.count() == 0);
     for (const InsertStatement& each : inserts) {
         TRY([[maybe_unused]] const auto record,
-            collection.insert(*transaction_, each.document, validates));
+            collection.insert(*transaction_, each.document, {.validates = validates}));
     }
     if (!is_logged) return {};
     const std::string ns = collection.ns().to_string();
@@ -138,26 +139,23 @@ Status WriteUnit::insert_all(catalog::Collection& collection,
 }
 
 Status WriteUnit::update(catalog::Collection& collection,
-                         bson::RecordId id,
-                         bson::View before,
-                         bson::View after,
-                         bson::View change,
-                         StatementId statement,
+                         const UpdateStatement& update,
                          bool validates) {
     const bool is_logged = state_->oplog() != nullptr && collection.ns().is_replicated();
     if (is_logged) TRY_OK(use_next_position());
-    // `before` may be a view into the engine's page, which the update invalidates.
-    const bson::Document key = document_key(before, state_->origin.shard_key);
-    TRY_OK(collection.update(*transaction_, id, before, after, validates));
+    // What was before may be a view into the engine's page, which the update invalidates.
+    const bson::Document key = document_key(update.before, state_->origin.shard_key);
+    TRY_OK(collection.update(
+        *transaction_, update.id, update.before, update.after, {.validates = validates}));
     if (!is_logged) return {};
     OplogEntry entry;
     entry.kind = OpKind::update;
     entry.ns = collection.ns().to_string();
     entry.uuid = collection.uuid();
-    entry.object = change;
+    entry.object = update.change;
     entry.object2 = key.view();
     entry.from_migrate = state_->origin.from_migrate;
-    return log(std::move(entry), statement);
+    return log(std::move(entry), update.statement);
 }
 
 Status WriteUnit::remove(catalog::Collection& collection,
@@ -188,6 +186,9 @@ OpTime WriteUnit::next_position() const {
     return state_->slots[state_->slots_used];
 }
 
+catalog::Catalog& WriteUnit::catalog() const {
+    return state_->replication.catalog();
+}
 bson::Uuid WriteUnit::make_uuid() { return state_->replication.make_uuid(); }
 
 Status WriteUnit::trim_capped(catalog::Collection& collection) {
@@ -308,10 +309,13 @@ Result<OpTime> WriteUnit::commit() {
         if (state.image) {
             state.images = catalog.lock_shared(images_ns);
             ENSURE(state.images.collection() != nullptr);
-            TRY_OK(write_image(*transaction_, *state.images, session->id(), session->txn_number(),
-                               state.last.timestamp,
-                               state.image->is_post ? "postImage" : "preImage",
-                               state.image->document));
+            TRY_OK(write_image(*transaction_,
+                               *state.images,
+                               session->id(),
+                               {session->txn_number(),
+                                state.last.timestamp,
+                                state.image->is_post,
+                                state.image->document}));
         }
     }
     TRY_OK(transaction_->commit());

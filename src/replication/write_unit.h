@@ -36,6 +36,14 @@ struct WriteOrigin {
     bson::View shard_key;
 };
 
+struct UpdateStatement {
+    bson::RecordId id;
+    bson::View before;  // What is stored; may be a view into the engine's page.
+    bson::View after;
+    bson::View change;  // What the oplog says: {$v: 2, diff} or the whole new document.
+    StatementId statement = no_statement;
+};
+
 class WriteUnit {
 public:
     /// Begins the storage transaction. Fails with NotWritablePrimary where the namespace is
@@ -48,6 +56,7 @@ public:
     ~WriteUnit();  // Rolls back unless committed.
 
     storage::Transaction& transaction() { return *transaction_; }
+    catalog::Catalog& catalog() const;
 
     /// Takes positions for `entries` entries. Call before the first write of a unit of several.
     Status reserve(std::uint32_t entries);
@@ -60,13 +69,8 @@ public:
     Status insert_all(catalog::Collection& collection,
                       std::span<const InsertStatement> inserts,
                       bool validates = true);
-    /// `change` is what the oplog says: {$v: 2, diff} or the whole new document.
     Status update(catalog::Collection& collection,
-                  bson::RecordId id,
-                  bson::View before,
-                  bson::View after,
-                  bson::View change,
-                  StatementId statement,
+                  const UpdateStatement& update,
                   bool validates = true);
     Status remove(catalog::Collection& collection,
                   bson::RecordId id,

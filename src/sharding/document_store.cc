@@ -83,12 +83,7 @@ Result<OpTime> DocumentStore::write(const std::vector<DocumentWrite>& writes) {
             TRY_OK(unit.remove(collection, found->id, before, replication::no_statement));
         } else if (found) {
             const bson::Document before(found->document);
-            TRY_OK(unit.update(collection,
-                               found->id,
-                               before,
-                               each.document,
-                               each.document,
-                               replication::no_statement));
+            TRY_OK(unit.update(collection, {found->id, before, each.document, each.document}));
         } else {
             TRY_OK(unit.insert(collection, each.document, replication::no_statement));
         }

@@ -106,8 +106,7 @@ Result<OpTime> LocalData::apply_one(const CollectionIdentity& collection,
                      "a document with the _id of one that is being moved is on this shard already, "
                      "under another shard key");
     if (before.view() == document) return OpTime();
-    TRY_OK(unit.update(
-        *lock, found->id, before, document, document, replication::no_statement, false));
+    TRY_OK(unit.update(*lock, {found->id, before, document, document}, false));
     return unit.commit();
 }
 

@@ -671,13 +671,13 @@ Result<Value> median(Evaluation& evaluation, Args args) {
     AccumulatorParameters parameters;
     parameters.name = "$median";
     parameters.percentiles = {0.5};
-    return percentiles_of(evaluation, args[0], args[1], std::move(parameters));
+    return percentiles_of(evaluation, args[0], args[1], parameters);
 }
 Result<Value> percentile(Evaluation& evaluation, Args args) {
     AccumulatorParameters parameters;
     parameters.name = "$percentile";
     TRY(parameters.percentiles, parse_percentiles(args[2]));
-    return percentiles_of(evaluation, args[0], args[1], std::move(parameters));
+    return percentiles_of(evaluation, args[0], args[1], parameters);
 }
 
 constexpr Function functions[] = {

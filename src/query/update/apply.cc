@@ -119,7 +119,7 @@ Status UpdateApplier::object(const UpdateNode& node,
         --left;
         raw::copy(out, copied, it.position());
         copied = it->value.bytes().data() + it->value.bytes().size();
-        TRY_OK(element(*node.children[i], name, it->value, false, out, changes[base + i]));
+        TRY_OK(element(*node.children[i], {name, it->value}, out, changes[base + i]));
     }
     raw::copy(out, copied, end);
     for (std::size_t i = 0; left > 0 && i < count; ++i) {
@@ -133,9 +133,7 @@ Status UpdateApplier::object(const UpdateNode& node,
 
 // --- One element -------------------------------------------------------------------------------
 
-Error UpdateApplier::not_viable(const UpdateNode& node,
-                                std::string_view name,
-                                const Value& old) const {
+Error UpdateApplier::not_viable(const UpdateNode& node, const Before& old) const {
     std::string field = node.children.front()->name;
     for (const auto& child : node.children) {
         if (!child->creates(modifiers_.is_insert)) continue;
@@ -143,32 +141,33 @@ Error UpdateApplier::not_viable(const UpdateNode& node,
         if (child->step == Step::positional) field = std::to_string(options_.matched_index);
         break;
     }
-    return {ErrorCode::path_not_viable,
-            fmt::format("Cannot create field '{}' in element {}", field, show_element(name, old))};
+    return {
+        ErrorCode::path_not_viable,
+        fmt::format(
+            "Cannot create field '{}' in element {}", field, show_element(old.name, old.value))};
 }
 
 Status UpdateApplier::element(const UpdateNode& node,
-                              std::string_view name,
-                              const Value& old,
-                              bool is_in_array,
+                              const Before& old,
                               std::string& out,
                               Change& change) {
+    const auto& [name, value, is_in_array] = old;
     const PathScope scope(path_, name);
-    if (node.is_leaf()) return leaf(*node.modifier, name, old, is_in_array, out, change);
-    if (old.is_object() || old.is_array()) {
+    if (node.is_leaf()) return leaf(*node.modifier, old, out, change);
+    if (value.is_object() || value.is_array()) {
         const bool has_array_step =
             std::any_of(node.children.begin(), node.children.end(), [](const auto& child) {
                 return child->step == Step::all || child->step == Step::filtered;
             });
-        if (old.is_object() && has_array_step) {
+        if (value.is_object() && has_array_step) {
             return bad_value(fmt::format("Cannot apply array updates to non-array element {}: {}",
                                          name,
-                                         bson::to_json(old, bson::JsonMode::message)));
+                                         bson::to_json(value, bson::JsonMode::message)));
         }
-        raw::put_header(out, old.type(), name);
-        change.is_array = old.is_array();
-        TRY_OK(old.is_array() ? array(node, name, old.as_view(), out, change.below)
-                              : object(node, old.as_view(), out, change.below));
+        raw::put_header(out, value.type(), name);
+        change.is_array = value.is_array();
+        TRY_OK(value.is_array() ? array(node, name, value.as_view(), out, change.below)
+                                : object(node, value.as_view(), out, change.below));
         const bool is_changed =
             std::any_of(change.below.begin(), change.below.end(), [](const Change& below) {
                 return below.kind != Kind::none;
@@ -180,21 +179,20 @@ Status UpdateApplier::element(const UpdateNode& node,
         if (child->step == Step::all || child->step == Step::filtered) {
             return bad_value(fmt::format("Cannot apply array updates to non-array element {}: {}",
                                          name,
-                                         bson::to_json(old, bson::JsonMode::message)));
+                                         bson::to_json(value, bson::JsonMode::message)));
         }
         if (child->step == Step::positional) TRY_OK(index_of(*child));
     }
-    if (node.creates(modifiers_.is_insert)) return not_viable(node, name, old);
-    raw::put(out, name, old);
+    if (node.creates(modifiers_.is_insert)) return not_viable(node, old);
+    raw::put(out, name, value);
     return {};
 }
 
 Status UpdateApplier::leaf(const Modifier& modifier,
-                           std::string_view name,
-                           const Value& old,
-                           bool is_in_array,
+                           const Before& old,
                            std::string& out,
                            Change& change) {
+    const auto& [name, value, is_in_array] = old;
     if (modifier.kind == ModifierKind::rename_to && is_in_array) {
         return bad_value(fmt::format(
             "The destination field cannot be an array element, '{}' in doc with {} has an array "
@@ -203,10 +201,10 @@ Status UpdateApplier::leaf(const Modifier& modifier,
             show_id(modifiers_.document, false),
             path_.size() > 1 ? path_[path_.size() - 2] : std::string_view()));
     }
-    TRY(const Outcome outcome, run_modifier(modifier, old, std::string(name), modifiers_));
+    TRY(const Outcome outcome, run_modifier(modifier, value, std::string(name), modifiers_));
     switch (outcome.kind) {
         case Outcome::Kind::nothing:
-            if (!old.is_missing()) raw::put(out, name, old);
+            if (!value.is_missing()) raw::put(out, name, value);
             return {};
         case Outcome::Kind::remove:
             if (!is_in_array) {
@@ -214,10 +212,10 @@ Status UpdateApplier::leaf(const Modifier& modifier,
                 return {};
             }
             raw::put_header(out, Type::null, name);  // Removing an element would move the others.
-            if (!old.is_null()) note_value(change, Kind::updated, Type::null, out.size(), out);
+            if (!value.is_null()) note_value(change, Kind::updated, Type::null, out.size(), out);
             return {};
         case Outcome::Kind::append:
-            return append(outcome, name, old, out, change);
+            return append(outcome, old, out, change);
         case Outcome::Kind::set:
             break;
     }
@@ -225,7 +223,7 @@ Status UpdateApplier::leaf(const Modifier& modifier,
     const std::size_t offset = out.size();
     out.append(outcome.value.bytes());
     note_value(change,
-               old.is_missing() ? Kind::inserted : Kind::updated,
+               value.is_missing() ? Kind::inserted : Kind::updated,
                outcome.value.type(),
                offset,
                out);
@@ -233,13 +231,12 @@ Status UpdateApplier::leaf(const Modifier& modifier,
 }
 
 Status UpdateApplier::append(const Outcome& outcome,
-                             std::string_view name,
-                             const Value& old,
+                             const Before& old,
                              std::string& out,
                              Change& change) {
-    raw::put_header(out, Type::array, name);
+    raw::put_header(out, Type::array, old.name);
     const std::size_t start = raw::open(out);
-    const View array = old.as_view();
+    const View array = old.value.as_view();
     out.append(array.data() + 4, array.size() - 5);
     std::size_t index = array.count();
     for (const Value& value : *outcome.appended) {
@@ -262,7 +259,7 @@ Status UpdateApplier::create(const UpdateNode& node,
                              std::string& out,
                              Change& change) {
     const PathScope scope(path_, name);
-    if (node.is_leaf()) return leaf(*node.modifier, name, Value(), false, out, change);
+    if (node.is_leaf()) return leaf(*node.modifier, {name, Value()}, out, change);
     for (const auto& child : node.children) {
         if (child->step == Step::all || child->step == Step::filtered) {
             return bad_value(fmt::format(
@@ -330,12 +327,12 @@ Status UpdateApplier::array(const UpdateNode& node,
         copied = it->value.bytes().data() + it->value.bytes().size();
         Change change;
         change.order = static_cast<std::uint32_t>(index);
-        TRY_OK(element(*child, it->name, it->value, true, out, change));
+        TRY_OK(element(*child, {it->name, it->value, true}, out, change));
         if (change.kind != Kind::none) changes.push_back(std::move(change));
     }
     raw::copy(out, copied, before.data() + before.size() - 1);
-    const Value old = before.as_array_value();
-    TRY_OK(pad_and_create(node, static_cast<std::size_t>(index), name, old, out, changes));
+    const Before old{name, before.as_array_value()};
+    TRY_OK(pad_and_create(node, static_cast<std::size_t>(index), old, out, changes));
     raw::close(out, start);
     return {};
 }
@@ -343,8 +340,7 @@ Status UpdateApplier::array(const UpdateNode& node,
 // Elements past the end: missing ones between are null.
 Status UpdateApplier::pad_and_create(const UpdateNode& node,
                                      std::size_t count,
-                                     std::string_view name,
-                                     const Value& old,
+                                     const Before& old,
                                      std::string& out,
                                      std::vector<Change>& changes) {
     std::vector<std::pair<std::size_t, NodePointer>> wanted;
@@ -353,7 +349,7 @@ Status UpdateApplier::pad_and_create(const UpdateNode& node,
         TRY(const std::int32_t index, index_of(*child));
         if (index >= 0 && static_cast<std::size_t>(index) < count) continue;
         if (!child->creates(modifiers_.is_insert)) continue;
-        if (index < 0) return not_viable(node, name, old);
+        if (index < 0) return not_viable(node, old);
         wanted.emplace_back(static_cast<std::size_t>(index), child);
     }
     std::stable_sort(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) {
@@ -379,7 +375,7 @@ Status UpdateApplier::pad_and_create(const UpdateNode& node,
         change.order = static_cast<std::uint32_t>(index);
         if (child->is_leaf()) {
             const PathScope scope(path_, text);
-            TRY_OK(leaf(*child->modifier, text, Value(), true, out, change));
+            TRY_OK(leaf(*child->modifier, {text, Value(), true}, out, change));
         } else {
             TRY_OK(create(*child, text, out, change));
         }

@@ -62,35 +62,26 @@ private:
                  View before,
                  std::string& out,
                  std::vector<Change>& changes);
-    Status element(const UpdateNode& node,
-                   std::string_view name,
-                   const Value& old,
-                   bool is_in_array,
-                   std::string& out,
-                   Change& change);
-    Status leaf(const Modifier& modifier,
-                std::string_view name,
-                const Value& old,
-                bool is_in_array,
-                std::string& out,
-                Change& change);
-    Status append(const Outcome& outcome,
-                  std::string_view name,
-                  const Value& old,
-                  std::string& out,
-                  Change& change);
+    /// A field or an array's element as it was.
+    struct Before {
+        std::string_view name;
+        Value value;  // Missing when there was none.
+        bool is_in_array = false;
+    };
+    Status element(const UpdateNode& node, const Before& old, std::string& out, Change& change);
+    Status leaf(const Modifier& modifier, const Before& old, std::string& out, Change& change);
+    Status append(const Outcome& outcome, const Before& old, std::string& out, Change& change);
     /// Makes a field that is absent; leaves `change` at none when there is nothing to make.
     Status create(const UpdateNode& node, std::string_view name, std::string& out, Change& change);
     Status pad_and_create(const UpdateNode& node,
                           std::size_t count,
-                          std::string_view name,
-                          const Value& old,
+                          const Before& old,
                           std::string& out,
                           std::vector<Change>& changes);
     Result<NodePointer> node_for(const UpdateNode& node, std::int32_t index, const Value& value);
     /// The field's name or array index a component stands for here.
     Result<std::int32_t> index_of(const UpdateNode& child) const;
-    Error not_viable(const UpdateNode& node, std::string_view name, const Value& old) const;
+    Error not_viable(const UpdateNode& node, const Before& old) const;
     std::string path() const;
 
     const Update& update_;

@@ -18,7 +18,6 @@ namespace tessera::query {
 namespace {
 
 using bson::Document;
-using bson::Value;
 
 class Generator {
 public:
