@@ -5,9 +5,10 @@ unsharded collection, and ends dropped."""
 import threading
 
 import pytest
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from lib.server import connect
+from lib.raw import RawConnection
 from lib.shards import ShardedCluster
 from lib.wait import wait_until
 
@@ -91,4 +92,34 @@ def test_a_drop_that_a_shard_does_not_answer_is_finished_by_another(cluster):
         cluster.client.db.items.drop()  # It may be dropped by now.
         return not has_entry(cluster)
     wait_until(drops, 90, "a drop")
+    assert not any(has_documents(shard) for shard in cluster.shards)
+
+
+def test_a_drop_that_comes_late_leaves_what_was_made_since(cluster):
+    """A message of a drop that was over long ago, to the config servers and to a shard."""
+    dropped = cluster.client.config.collections.find_one({"_id": "db.items"})["uuid"]
+    cluster.client.db.items.drop()
+    items = cluster.client.db.items
+    items.insert_one({"_id": 1})
+    late = {"_configsvrDropCollection": "db.items", "uuid": dropped, "$db": "admin"}
+
+    def as_a_router(command):
+        with RawConnection(cluster.config.primary().port) as router:
+            router.call({"hello": 1, "$db": "admin",
+                         "internalClient": {"minWireVersion": 0, "maxWireVersion": 21}})
+            return router.call(command)
+    assert as_a_router(late)["ok"] == 1
+    assert items.count_documents({}) == 1
+    cluster.client.admin.command("shardCollection", "db.items", key={"_id": 1})
+    assert as_a_router(late)["ok"] == 1
+    assert as_a_router({"_configsvrDropCollection": "db.items", "$db": "admin"})["ok"] == 0
+    home = cluster.client.config.databases.find_one({"_id": "db"})["primary"]
+    shard = cluster.shards[int(home[-1])].primary()
+    with pytest.raises(OperationFailure) as refused:
+        shard.client.db.command("drop", "items", collectionUUID=dropped)
+    assert refused.value.code == 361
+    assert refused.value.details["expectedCollection"] == "items"
+    assert refused.value.details["actualCollection"] is None
+    assert items.count_documents({}) == 1 and has_entry(cluster)
+    items.drop()
     assert not any(has_documents(shard) for shard in cluster.shards)

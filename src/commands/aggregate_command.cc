@@ -63,10 +63,7 @@ Result<Aggregation> parse_aggregation(Member& member, const Request& request) {
                                        "collation",
                                        "needsMerge",
                                        "fromRouter",
-                                       "fromMongos",
-                                       "isMapReduceCommand",
-                                       "exchange",
-                                       "collectionUUID"}));
+                                       "fromMongos"}));
     TRY(AggregateArguments arguments, parse_aggregate_arguments(request));
     Aggregation result;
     result.ns = std::move(arguments.ns);

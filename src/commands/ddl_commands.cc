@@ -148,13 +148,24 @@ Status drop_view(Member& member, Invocation& invocation, const Namespace& ns) {
     return member.catalog->reload_views(ns.db);
 }
 
+// A drop by UUID, too, concerns that collection or none. `found`: what has the name, or null.
+Status check_uuid(const Member& member,
+                  const DropArguments& arguments,
+                  const catalog::Collection* found) {
+    if (!arguments.uuid || (found != nullptr && found->uuid() == *arguments.uuid)) return {};
+    const auto actual = member.catalog->find(*arguments.uuid);
+    const bool is_here = actual != nullptr && actual->ns().db == arguments.ns.db;
+    return uuid_mismatch(arguments, is_here ? actual->ns().collection : std::string());
+}
+
 Status drop(Member& member, Invocation& invocation) {
     const Request& request = invocation.request;
-    TRY_OK(request.check_known_fields("drop", {"encryptedFields", "dropPendingName"}));
-    TRY(const Namespace ns, request.collection());
+    TRY(const DropArguments arguments, parse_drop(request));
+    const Namespace& ns = arguments.ns;
     invocation.ns = ns;
     TRY([[maybe_unused]] const Placement placement, check_placement(member, request, ns, true));
     if (member.catalog->find_view(ns)) {
+        TRY_OK(check_uuid(member, arguments, nullptr));
         TRY_OK(drop_view(member, invocation, ns));
         invocation.reply.append("ns", ns.to_string());
         return {};
@@ -169,6 +180,8 @@ Status drop(Member& member, Invocation& invocation) {
                      "turn off profiling before dropping system.profile collection");
     std::size_t indexes = 0;
     TRY_OK(run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
+        const Status named = check_uuid(member, arguments, locks[0].collection());
+        if (!named) return named.error();
         if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
         indexes = locks[0]->indexes().size();
         return replication::drop_collection(unit, *member.catalog, ns);
@@ -294,6 +307,30 @@ Status coll_mod(Member& member, Invocation& invocation) {
 }
 
 }  // namespace
+
+Result<DropArguments> parse_drop(const Request& request) {
+    TRY_OK(request.check_known_fields("drop", {"collectionUUID"}));
+    DropArguments result;
+    TRY(result.ns, request.collection());
+    if (const bson::Value uuid = request.body["collectionUUID"]; !uuid.is_missing()) {
+        TRY(result.uuid, bson::uuid_in(uuid));
+    }
+    return result;
+}
+
+Error uuid_mismatch(const DropArguments& arguments, const std::string& actual) {
+    ASSERT(arguments.uuid.has_value());
+    bson::Builder details;
+    details.append("db", arguments.ns.db).append("collectionUUID", *arguments.uuid);
+    details.append("expectedCollection", arguments.ns.collection);
+    if (actual.empty())
+        details.append_null("actualCollection");
+    else
+        details.append("actualCollection", actual);
+    return {ErrorCode::collection_uuid_mismatch,
+            "Collection UUID does not match that specified",
+            std::move(std::move(details).finish()).release()};
+}
 
 const std::array<Command, 10> ddl_commands = {{
     {"create",

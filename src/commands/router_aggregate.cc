@@ -77,9 +77,7 @@ Result<RouterAggregation> parse_aggregation(const Request& request) {
                                        "bypassDocumentValidation",
                                        "hint",
                                        "let",
-                                       "collation",
-                                       "collectionUUID",
-                                       "isMapReduceCommand"}));
+                                       "collation"}));
     TRY(AggregateArguments arguments, parse_aggregate_arguments(request));
     RouterAggregation result;
     result.ns = std::move(arguments.ns);

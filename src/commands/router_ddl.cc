@@ -3,6 +3,7 @@
 // DDL on a router. An unsharded collection's shard carries it out; indexes and options of a sharded
 // one go to every shard that has a part of it; dropping or renaming what is sharded, or dropping a
 // whole database, is an operation of the config servers.
+#include "commands/ddl_commands.h"
 #include "commands/router_calls.h"
 #include "commands/router_commands.h"
 #include "routing/retry.h"
@@ -77,8 +78,11 @@ bool is_protected(std::string_view db) {
 }
 
 // The config servers forget it and drop it on every shard, as one operation of theirs.
-async::Task<Status> drop_sharded(Router& router, Invocation& invocation, const Namespace& ns) {
-    bson::Document drop = bson::make("_configsvrDropCollection", ns.to_string());
+async::Task<Status> drop_sharded(Router& router,
+                                 Invocation& invocation,
+                                 const Namespace& ns,
+                                 const bson::Uuid& uuid) {
+    bson::Document drop = bson::make("_configsvrDropCollection", ns.to_string(), "uuid", uuid);
     const auto dropped = co_await call_config(router, invocation, std::move(drop));
     router.routing.forget(ns.to_string());
     if (!dropped) co_return dropped.error();
@@ -136,7 +140,8 @@ async::Task<Status> create_on_router(Router& router, Invocation& invocation) {
 }
 
 async::Task<Status> drop_on_router(Router& router, Invocation& invocation) {
-    CO_TRY(const Namespace ns, invocation.request.collection());
+    CO_TRY(const DropArguments arguments, parse_drop(invocation.request));
+    const Namespace& ns = arguments.ns;
     invocation.ns = ns;
     const Instant deadline = routing_deadline(router, *invocation.operation);
     router.routing.forget(ns.to_string());  // Dropping by an old map would leave things behind.
@@ -145,7 +150,9 @@ async::Task<Status> drop_on_router(Router& router, Invocation& invocation) {
         co_return Error(ErrorCode::namespace_not_found, "ns not found");
     if (!info) co_return call_error(router, *invocation.operation, info.error());
     if (!info->is_sharded()) co_return co_await send_to_primary(router, invocation, ns);
-    CO_TRY_OK(co_await drop_sharded(router, invocation, ns));
+    const bson::Uuid uuid = info->chunks->collection().uuid;
+    if (arguments.uuid && arguments.uuid != uuid) co_return uuid_mismatch(arguments, "");
+    CO_TRY_OK(co_await drop_sharded(router, invocation, ns, uuid));
     invocation.reply.append("ns", ns.to_string());
     co_return Status();
 }

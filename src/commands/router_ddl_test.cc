@@ -53,6 +53,20 @@ TEST_F(RouterDdl, AShardedCollectionIsDroppedByTheConfigServers) {
     EXPECT_EQ(net.outcome("{'drop':'items'}"), "{'ns':'shop.items'}");
     EXPECT_EQ(net.asked("drop"), "");
     EXPECT_EQ(net.asked("_configsvrDropCollection"), "config");
+    const bson::Document drop = net.last("_configsvrDropCollection");
+    EXPECT_EQ(*bson::uuid_in(drop["uuid"]), net.placement().chunks->collection().uuid);
+}
+
+TEST_F(RouterDdl, ADropByUuidIsOfThatCollectionAlone) {
+    const auto drop = [](const bson::Uuid& uuid) {
+        return bson::make("drop", "items", "collectionUUID", uuid, "$db", "shop");
+    };
+    EXPECT_EQ(testing::outcome(net.run(drop(bson::Uuid()))), "CollectionUUIDMismatch");
+    EXPECT_EQ(net.asked("_configsvrDropCollection"), "");
+    net.answers("config", "_configsvrDropCollection", "{}");
+    EXPECT_EQ(testing::outcome(net.run(drop(net.placement().chunks->collection().uuid))),
+              "{'ns':'shop.items'}");
+    EXPECT_EQ(net.outcome("{'drop':'items','purge':true}"), "IDLUnknownField");
 }
 
 TEST_F(RouterDdl, ADatabaseIsDroppedByTheConfigServers) {

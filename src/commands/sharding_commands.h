@@ -53,8 +53,10 @@ async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& shar
 async::Task<Status> shard_collection(MemberSharding& sharding,
                                      ShardCollectionArguments arguments,
                                      Instant deadline);
+/// Drops the collection of that UUID; nothing when it is gone, whatever has its name now.
 async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             std::string ns,
+                                            bson::Uuid uuid,
                                             Instant deadline);
 /// Drops a collection as a config primary before this one had noted; nothing when it is gone.
 async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::Uuid uuid);

@@ -18,11 +18,13 @@ async::Task<Status> create_database_command(Member& member, Invocation& invocati
     co_return Status();
 }
 
+// {_configsvrDropCollection: "db.name", uuid}
 async::Task<Status> drop_collection_command(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_config_server(member, invocation.request.name));
     CO_TRY(std::string ns, name_argument(invocation.request));
+    CO_TRY(const bson::Uuid uuid, bson::uuid_in(invocation.request.body["uuid"]));
     co_return co_await drop_sharded_collection(
-        *sharding, std::move(ns), invocation.operation->deadline);
+        *sharding, std::move(ns), uuid, invocation.operation->deadline);
 }
 
 async::Task<Status> drop_database_command(Member& member, Invocation& invocation) {

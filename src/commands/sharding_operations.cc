@@ -392,28 +392,32 @@ namespace {
 
 // With the database's turn.
 async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
-                                               std::string ns,
+                                               routing::CollectionEntry entry,
                                                Instant deadline) {
+    const std::string ns = entry.ns;
     const Namespace name = Namespace::split(ns);
     CO_TRY(const auto db, sharding.catalog.database(name.db));
     if (!db) co_return Status();
-    CO_TRY(const auto entry, sharding.catalog.collection(ns));
+    CO_TRY(const auto all, sharding.catalog.shards());
     std::vector<ShardName> shards;
-    if (entry) {
-        CO_TRY(const auto all, sharding.catalog.shards());
-        for (const sharding::ShardEntry& each : all)
-            shards.push_back(each.name);
-    } else {
-        shards.push_back(db->primary);
-    }
-    if (entry) CO_TRY_OK(co_await sharding.catalog.note_drop(*entry));
+    for (const sharding::ShardEntry& each : all)
+        shards.push_back(each.name);
+    CO_TRY_OK(co_await sharding.catalog.note_drop(entry));
     auto status = co_await begin_change(sharding, shards, ns, *db, deadline);
     if (status) {
         for (const ShardName& shard : shards) {
-            bson::Document command =
-                bson::make("drop", name.collection, "writeConcern", majority(), "$db", name.db);
+            // By UUID: should this reach the shard late, it does nothing to what came since.
+            bson::Document command = bson::make("drop",
+                                                name.collection,
+                                                "collectionUUID",
+                                                entry.uuid,
+                                                "writeConcern",
+                                                majority(),
+                                                "$db",
+                                                name.db);
             const auto reply = co_await ask_shard(sharding, shard, std::move(command), deadline);
-            if (!reply && reply.error().code() != ErrorCode::namespace_not_found)
+            if (!reply && reply.error().code() != ErrorCode::namespace_not_found &&
+                reply.error().code() != ErrorCode::collection_uuid_mismatch)
                 status = reply.error();
         }
         if (status) status = co_await sharding.catalog.drop_collection(ns);
@@ -425,9 +429,11 @@ async::Task<Status> drop_collection_everywhere(MemberSharding& sharding,
 }
 
 // For a client, who is told of a failure: a later primary is not to surprise him with a success.
-async::Task<Status> drop_or_forget(MemberSharding& sharding, std::string ns, Instant deadline) {
-    auto status = co_await drop_collection_everywhere(sharding, ns, deadline);
-    if (!status) (void)co_await sharding.catalog.forget_drop(std::move(ns));
+async::Task<Status> drop_or_forget(MemberSharding& sharding,
+                                   routing::CollectionEntry entry,
+                                   Instant deadline) {
+    auto status = co_await drop_collection_everywhere(sharding, entry, deadline);
+    if (!status) (void)co_await sharding.catalog.forget_drop(entry.ns);
     co_return status;
 }
 
@@ -435,9 +441,12 @@ async::Task<Status> drop_or_forget(MemberSharding& sharding, std::string ns, Ins
 
 async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             std::string ns,
+                                            bson::Uuid uuid,
                                             Instant deadline) {
     const auto turn = co_await sharding.lock_database(Namespace::split(ns).db);
-    co_return co_await drop_or_forget(sharding, std::move(ns), deadline);
+    CO_TRY(const auto entry, sharding.catalog.collection(ns));
+    if (!entry || entry->uuid != uuid) co_return Status();
+    co_return co_await drop_or_forget(sharding, *entry, deadline);
 }
 
 async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::Uuid uuid) {
@@ -445,7 +454,7 @@ async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::
     CO_TRY(const auto entry, sharding.catalog.collection(ns));
     if (!entry || entry->uuid != uuid) co_return co_await sharding.catalog.forget_drop(ns);
     const Instant deadline = sharding.member.clock.now() + sharding::limits::ddl_step;
-    co_return co_await drop_collection_everywhere(sharding, std::move(ns), deadline);
+    co_return co_await drop_collection_everywhere(sharding, *entry, deadline);
 }
 
 async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
@@ -457,7 +466,7 @@ async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
     CO_TRY(const auto collections, sharding.catalog.collections());
     for (const routing::CollectionEntry& each : collections) {
         if (Namespace::split(each.ns).db != db) continue;
-        CO_TRY_OK(co_await drop_or_forget(sharding, each.ns, deadline));
+        CO_TRY_OK(co_await drop_or_forget(sharding, each, deadline));
     }
     CO_TRY(const auto shards, sharding.catalog.shards());
     for (const sharding::ShardEntry& each : shards) {
