@@ -123,3 +123,30 @@ def test_a_drop_that_comes_late_leaves_what_was_made_since(cluster):
     assert items.count_documents({}) == 1 and has_entry(cluster)
     items.drop()
     assert not any(has_documents(shard) for shard in cluster.shards)
+
+
+def test_what_is_written_while_a_database_is_dropped_goes_with_it(cluster):
+    client = cluster.client
+    client.plain.a.insert_one({"_id": 1})
+    home = client.config.databases.find_one({"_id": "plain"})["primary"]
+    shard = cluster.shards[int(home[-1])]
+
+    def names():
+        return shard.primary().client.list_database_names()
+    frozen = cluster.config.secondaries()
+    for member in frozen:
+        member.freeze()  # The entry cannot go until a majority has heard of it.
+    dropping = threading.Thread(target=connect(cluster.routers[0].port).drop_database,
+                                args=("plain",))
+    dropping.start()
+    try:
+        wait_until(lambda: "plain" not in names(), 30, "the shards' part of the drop")
+        client.plain.b.insert_one({"_id": 2})
+        assert "plain" in names()
+    finally:
+        for member in frozen:
+            member.thaw()
+    dropping.join()
+    assert "plain" not in names()
+    client.plain.b.insert_one({"_id": 3})
+    assert [d["_id"] for d in client.plain.b.find()] == [3]

@@ -190,14 +190,13 @@ async::Task<Result<std::string>> add_shard(MemberSharding& sharding,
     co_return name;
 }
 
-async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& sharding,
-                                                            std::string db,
-                                                            std::string primary) {
+namespace {
+
+// With the database's turn.
+async::Task<Result<routing::DatabaseEntry>> find_or_create(MemberSharding& sharding,
+                                                           std::string db,
+                                                           std::string primary) {
     auto& catalog = sharding.catalog;
-    CO_TRY_OK(check_database_name(db));
-    if (db == "admin" || db == "config" || db == "local")
-        co_return Error(ErrorCode::invalid_options,
-                        "Cannot manually create or shard the '" + db + "' database");
     CO_TRY(const auto known, catalog.database(db));
     if (known) {
         if (!primary.empty() && primary != known->primary)
@@ -225,6 +224,21 @@ async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& shar
         if (primary.empty()) co_return Error(ErrorCode::shard_not_found, "No shards found");
     }
     co_return co_await catalog.create_database(db, primary);
+}
+
+}  // namespace
+
+async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& sharding,
+                                                            std::string db,
+                                                            std::string primary) {
+    CO_TRY_OK(check_database_name(db));
+    if (db == "admin" || db == "config" || db == "local")
+        co_return Error(ErrorCode::invalid_options,
+                        "Cannot manually create or shard the '" + db + "' database");
+    CO_TRY(const auto known, sharding.catalog.database(db));
+    if (known && (primary.empty() || primary == known->primary)) co_return *known;
+    const auto turn = co_await sharding.lock_database(db);  // One that is being dropped ends first.
+    co_return co_await find_or_create(sharding, std::move(db), std::move(primary));
 }
 
 namespace {
@@ -367,9 +381,8 @@ async::Task<Status> shard_collection(MemberSharding& sharding,
                         "Hashed shard keys cannot be declared unique. It's possible to ensure "
                         "uniqueness on the hashed field by declaring an additional (non-hashed) "
                         "unique index on the field.");
-    CO_TRY([[maybe_unused]] const auto made, co_await create_database(sharding, ns.db, ""));
     const auto turn = co_await sharding.lock_database(ns.db);
-    CO_TRY(const auto db, co_await create_database(sharding, ns.db, ""));
+    CO_TRY(const auto db, co_await find_or_create(sharding, ns.db, ""));
     CO_TRY(const auto existing, sharding.catalog.collection(arguments.ns));
     if (existing) {
         if (existing->key == key && existing->is_unique == arguments.is_unique) co_return Status();
@@ -457,6 +470,24 @@ async::Task<Status> finish_drop(MemberSharding& sharding, std::string ns, bson::
     co_return co_await drop_collection_everywhere(sharding, *entry, deadline);
 }
 
+namespace {
+
+// What the shards have of a database, and are to have no more.
+async::Task<Status> drop_on_shards(MemberSharding& sharding,
+                                   std::vector<sharding::ShardEntry> shards,
+                                   std::string db,
+                                   Instant deadline) {
+    for (const sharding::ShardEntry& each : shards) {
+        bson::Document command =
+            bson::make("dropDatabase", 1, "writeConcern", majority(), "$db", db);
+        CO_TRY([[maybe_unused]] const auto reply,
+               co_await ask_shard(sharding, each.name, std::move(command), deadline));
+    }
+    co_return Status();
+}
+
+}  // namespace
+
 async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
                                              std::string db,
                                              Instant deadline) {
@@ -469,18 +500,20 @@ async::Task<Status> drop_database_everywhere(MemberSharding& sharding,
         CO_TRY_OK(co_await drop_or_forget(sharding, each, deadline));
     }
     CO_TRY(const auto shards, sharding.catalog.shards());
-    for (const sharding::ShardEntry& each : shards) {
-        bson::Document command =
-            bson::make("dropDatabase", 1, "writeConcern", majority(), "$db", db);
-        CO_TRY([[maybe_unused]] const auto reply,
-               co_await ask_shard(sharding, each.name, std::move(command), deadline));
-    }
+    CO_TRY_OK(co_await drop_on_shards(sharding, shards, db, deadline));
     CO_TRY_OK(co_await sharding.catalog.drop_database(db));
     for (const sharding::ShardEntry& each : shards) {
         bson::Document command = bson::make("_shardsvrForget", db, "$db", "admin");
         [[maybe_unused]] const auto reply =
             co_await ask_shard(sharding, each.name, std::move(command), deadline);
     }
+    // Until they had forgotten it, clients could write to it; it cannot be made anew meanwhile.
+    const auto swept = co_await drop_on_shards(sharding, shards, db, deadline);
+    if (!swept)
+        log::warning(log::Component::sharding,
+                     9000421,
+                     "What was written to a database while it was dropped may have been left",
+                     {{"database", db}, {"error", swept.error()}});
     co_await sharding.catalog.log_change("changelog", "dropDatabase", db, bson::Document());
     co_return Status();
 }

@@ -96,15 +96,17 @@ async::Task<Status> end_rename(Member& member, Invocation& invocation) {
     co_return co_await sharding->renames.end(std::move(rename), std::move(outcome));
 }
 
-// {_shardsvrForget: "db" or "db.coll"}
+// {_shardsvrForget: "db" or "db.coll"}. Of a database: no write that has been let in still runs.
 async::Task<Status> forget(Member& member, Invocation& invocation) {
     CO_TRY(MemberSharding * sharding, require_shard(member, invocation.request.name));
     CO_TRY(const std::string name, name_argument(invocation.request));
-    if (name.find('.') == std::string::npos)
-        sharding->state.forget_database(name);
-    else
+    if (name.find('.') != std::string::npos) {
         sharding->state.forget(name);
-    co_return Status();
+        co_return Status();
+    }
+    sharding->state.forget_database(name);
+    co_return co_await sharding->state.drain_database(
+        name, sharding::ShardingState::Access::write, invocation.operation->deadline);
 }
 
 // {uuid, options, indexes, count} of a collection; {count: 0} where there is none.
