@@ -51,6 +51,7 @@ public:
 
     Instant now() const override { return now_; }
     WallTime wall_now() const override {
+        if (on_wall_read) on_wall_read();
         return WallTime{wall_start_.milliseconds + to_milliseconds(now_ - start_)};
     }
     TimerId call_at(Instant due, Executor& executor, std::function<void()> action) override;
@@ -64,6 +65,9 @@ public:
     /// Moves to the next timer and posts it; false when there is none.
     bool advance_to_next();
     std::size_t pending() const { return actions_.size(); }
+
+    /// What another thread does while one is about to read the wall clock.
+    std::function<void()> on_wall_read;
 
 private:
     struct Armed {

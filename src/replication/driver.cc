@@ -280,18 +280,20 @@ void Replication::Driver::post_mail(const std::shared_ptr<Mailbox>& mailbox) {
 }
 
 // Any thread: the oplog's visible end moved.
-void Replication::Driver::note_growth(OpTime at) {
-    const bool leads = is_writable_.load();
-    const consensus::OpTimeAndWall applied{at, leads ? wall() : applier_.last_wall()};
+void Replication::Driver::note_growth() {
     bool posts = false;
     {
         const std::lock_guard lock(mailbox_->mutex);
-        mailbox_->applied = applied;
         posts = !std::exchange(mailbox_->is_posted, true);
     }
     if (posts) post_mail(mailbox_);
     // Whoever counts our copy waits for its durability.
-    if (!leads) request_flush();
+    if (!is_writable_.load()) request_flush();
+}
+
+// Any thread: when the newest entry was written.
+WallTime Replication::Driver::last_wall() const {
+    return is_writable_.load() ? wall() : applier_.last_wall();
 }
 
 void Replication::Driver::request_flush() {
@@ -299,7 +301,7 @@ void Replication::Driver::request_flush() {
     if (oplog == nullptr) return;
     const OpTime at = oplog->visible();
     if (at.is_null()) return;
-    const consensus::OpTimeAndWall durable{at, is_writable_.load() ? wall() : applier_.last_wall()};
+    const consensus::OpTimeAndWall durable{at, last_wall()};
     env_.flusher.when_durable([mailbox = mailbox_, durable](const Status& status) {
         if (!status) return;
         bool posts = false;
@@ -314,17 +316,16 @@ void Replication::Driver::request_flush() {
 }
 
 void Replication::Driver::read_mail() {
-    std::optional<consensus::OpTimeAndWall> applied;
     std::optional<consensus::OpTimeAndWall> durable;
     {
         const std::lock_guard lock(mailbox_->mutex);
-        applied = std::exchange(mailbox_->applied, std::nullopt);
         durable = std::exchange(mailbox_->durable, std::nullopt);
         mailbox_->is_posted = false;
     }
     if (durable) is_flushing_ = false;
     if (is_sync_running_ || core_->state() == MemberState::rollback) return;
-    if (applied) core_->applied(*applied, now());
+    // Looked at here, not told by those who let it grow: the last to tell need not know the newest.
+    if (oplog_) core_->applied({oplog_->visible(), last_wall()}, now());
     if (durable) core_->durable(*durable, now());
     pump();
     if (core_->last_durable().optime < core_->last_applied().optime) {

@@ -108,7 +108,6 @@ private:
         async::Executor& control;
         Driver* driver = nullptr;  // Null once shut down. Control executor only.
         std::mutex mutex;          // Guards what follows.
-        std::optional<consensus::OpTimeAndWall> applied;
         std::optional<consensus::OpTimeAndWall> durable;
         bool is_posted = false;
     };
@@ -144,6 +143,7 @@ private:
 
     Instant now() const { return env_.clock.now(); }
     WallTime wall() const { return env_.clock.wall_now(); }
+    WallTime last_wall() const;
     const consensus::ReplicaSetConfig* config() const {
         return core_->config() ? &*core_->config() : nullptr;
     }
@@ -172,7 +172,7 @@ private:
     void arm_timer();
     void read_mail();
     static void post_mail(const std::shared_ptr<Mailbox>& mailbox);
-    void note_growth(OpTime at);
+    void note_growth();
     void save_ballot(const consensus::Ballot& ballot);
     async::Task<void> drain(Term term);
     void write_new_term_entry(Term term);

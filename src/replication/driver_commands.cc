@@ -74,7 +74,7 @@ Status Replication::Driver::write_initial_state(const ReplicaSetConfig& config) 
         TRY_OK(open_oplog());
         owner_.oplog_ptr_.store(oplog_.get());
     }
-    oplog_->set_observer([this](OpTime at) { note_growth(at); });
+    oplog_->set_observer([this] { note_growth(); });
     oplog_->allow_writers(term_uninitialized);
     const bson::Document message = bson::make("msg", "initiating set");
     const auto written = [&]() -> Result<OpTime> {

@@ -168,7 +168,7 @@ async::Task<void> Replication::Driver::install(consensus::ReplicaSetConfig confi
             fatal(opened.error());
             co_return;
         }
-        oplog_->set_observer([this](OpTime at) { note_growth(at); });
+        oplog_->set_observer([this] { note_growth(); });
         owner_.oplog_ptr_.store(oplog_.get());
     }
     if (const auto saved = local_.save_config(config); !saved) {

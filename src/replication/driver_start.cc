@@ -61,7 +61,7 @@ Status Replication::Driver::start() {
     core_options.host = options_.host;
     core_.emplace(core_options, restored, core_random_, now());
     publish(true, true);
-    if (oplog_) oplog_->set_observer([this](OpTime at) { note_growth(at); });
+    if (oplog_) oplog_->set_observer([this] { note_growth(); });
     env_.control.post([mailbox = mailbox_] {
         if (mailbox->driver != nullptr) mailbox->driver->begin();
     });

@@ -42,27 +42,24 @@ Result<OplogSlots> Oplog::open_slots(std::uint32_t count, WallTime wall) {
 }
 
 void Oplog::close_slots(const OplogSlots& slots) {
-    OpTime seen;
     bool has_grown = false;
     {
         const std::lock_guard lock(mutex_);
         open_.erase(slots.first_.packed());
         const std::uint64_t first = slots.first_.packed();
         const std::uint64_t last = first + slots.count_ - 1;
-        if (slots.is_committed_) closed_.insert(last);
+        if (slots.is_committed_) closed_.emplace(last, slots.term_);
         if (slots.is_committed_ && slots.count_ > 1) keep_unit(first, last);
-        while (!closed_.empty() && (open_.empty() || *closed_.begin() < *open_.begin())) {
-            // Every open run belongs to the present term: a term ends only once all are closed.
-            visible_ = {Timestamp::unpack(*closed_.begin()), slots.term_};
+        while (!closed_.empty() && (open_.empty() || closed_.begin()->first < *open_.begin())) {
+            visible_ = {Timestamp::unpack(closed_.begin()->first), closed_.begin()->second};
             closed_.erase(closed_.begin());
             has_grown = true;
         }
         if (open_.empty()) drained_.notify_all();
-        seen = visible_;
     }
     if (!has_grown) return;
     grown_.notify();
-    if (observer_) observer_(seen);
+    if (observer_) observer_();
 }
 
 void Oplog::keep_unit(std::uint64_t first, std::uint64_t last) {
@@ -105,6 +102,12 @@ OpTime Oplog::visible() const {
     return visible_;
 }
 
+OpTime Oplog::newest_committed() const {
+    const std::lock_guard lock(mutex_);
+    if (closed_.empty()) return visible_;
+    return {Timestamp::unpack(closed_.rbegin()->first), closed_.rbegin()->second};
+}
+
 void Oplog::set_visible(OpTime at) {
     {
         const std::lock_guard lock(mutex_);
@@ -114,7 +117,7 @@ void Oplog::set_visible(OpTime at) {
         visible_ = at;
     }
     grown_.notify();
-    if (observer_) observer_(at);
+    if (observer_) observer_();
 }
 
 std::string Oplog::key_of(Timestamp at) {

@@ -71,6 +71,8 @@ public:
 
     /// The newest position readers may see, with its term; null when the oplog is empty.
     OpTime visible() const;
+    /// The newest position committed here; visible() may still wait for older ones.
+    OpTime newest_committed() const;
     /// A secondary has applied (a start-up found) everything up to `at`.
     void set_visible(OpTime at);
     /// The newest timestamp up to `at` that lies in no unit of several entries. Such a unit writes
@@ -79,8 +81,9 @@ public:
     Timestamp unit_boundary(Timestamp at);
     /// Notified at every growth of visible().
     async::Notification& grown() { return grown_; }
-    /// Called after every growth, from the thread that caused it; must not block. Set before use.
-    void set_observer(std::function<void(OpTime)> observer) { observer_ = std::move(observer); }
+    /// Called after every growth, from the thread that caused it; must not block. Of threads that
+    /// let it grow side by side any may be the last to call: look at visible(). Set before use.
+    void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
 
     /// Entries written are counted there. Set before use.
     void count_in(storage::TallyPtr tally) { tally_ = std::move(tally); }
@@ -100,7 +103,7 @@ private:
 
     const storage::TablePtr table_;
     LogicalClock& clock_;
-    std::function<void(OpTime)> observer_;
+    std::function<void()> observer_;
     storage::TallyPtr tally_;  // The collection's; shared with the catalog.
     async::Notification grown_;
 
@@ -109,7 +112,9 @@ private:
     std::condition_variable drained_;  // open_ became empty.
     std::optional<Term> writers_term_;
     std::set<std::uint64_t> open_;     // First packed timestamp of each open run of slots.
-    std::set<std::uint64_t> closed_;   // Last of each committed run that is not visible yet.
+    // Last position of each committed run that is not visible yet. All of the present term: one
+    // ends only once none is open.
+    std::map<std::uint64_t, Term> closed_;
     OpTime visible_;
     /// First and last position of each committed unit of several entries unit_boundary() has not
     /// passed yet. Beyond limits::units_kept neighbours become one.

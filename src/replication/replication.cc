@@ -291,6 +291,11 @@ OpTime Replication::last_applied() const {
     return log != nullptr ? log->visible() : OpTime{};
 }
 
+OpTime Replication::newest_write() const {
+    Oplog* const log = oplog();
+    return log != nullptr ? log->newest_committed() : OpTime{};
+}
+
 OpTime Replication::commit_point() const {
     return driver_->commit_point();
 }

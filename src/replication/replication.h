@@ -107,6 +107,9 @@ public:
     bson::Uuid make_uuid();
     LogicalClock& logical_clock() const { return environment_.logical_clock; }
     OpTime last_applied() const;
+    /// What a command goes by that finds done already what it was to do: it is as certain as the
+    /// newest write that has committed here, which readers of the oplog may not see yet.
+    OpTime newest_write() const;
     OpTime commit_point() const;
     /// What this member has applied as others wrote it.
     AppliedCounts applied_counts() const;

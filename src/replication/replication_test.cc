@@ -75,6 +75,31 @@ TEST(Replication, ThreeMembersReplicateEverything) {
         EXPECT_EQ(set[i].catalog->find(items), nullptr);
 }
 
+// Of two threads that write, the first has made the log grow and is about to say so when the second
+// grows it further and says so: what is said last is not what is newest. Nobody writes after them,
+// until the next periodic no-op.
+TEST(Replication, TheNewestOfTwoConcurrentWritesIsAcknowledgedWithoutAThird) {
+    TestSet set(3);
+    ASSERT_TRUE(set.initiate(3));
+    TestMember& primary = *set.primary();
+    ASSERT_TRUE(primary.insert(items, item(0, 0)));
+    ASSERT_TRUE(set.wait([&] { return set.has_converged(); }));
+    const OpTime before = primary.replication->last_applied();
+    bool is_second_due = true;
+    Result<OpTime> second = Error(ErrorCode::illegal_operation, "the log did not grow by then");
+    set.clock.on_wall_read = [&] {
+        if (!is_second_due || primary.replication->last_applied() == before) return;
+        is_second_due = false;
+        second = primary.insert(items, item(2, 2));
+    };
+    ASSERT_TRUE(primary.insert(items, item(1, 1)));
+    set.executor.run();
+    ASSERT_TRUE(second) << second.error().to_string();
+    const auto acknowledged = set.run(primary.replication->await_write_concern(
+        *second, majority(), set.clock.now() + 1s, async::Cancellation::none()));
+    EXPECT_TRUE(acknowledged) << acknowledged.error().to_string();
+}
+
 TEST(Replication, SessionsAreKnownOnSecondaries) {
     TestSet set(3);
     ASSERT_TRUE(set.initiate(3));
