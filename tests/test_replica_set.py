@@ -185,3 +185,29 @@ def test_the_minority_takes_no_majority_write(replica_set):
         with pytest.raises(server.pymongo.errors.PyMongoError):
             client.get_database("tp", write_concern=server.pymongo.WriteConcern(
                 w="majority", wtimeout=1500)).items.insert_one({"_id": "lonely"})
+
+
+def test_what_was_done_already_waits_for_a_majority_too(make_replica_set):
+    """A drop that another has done is as certain as that one; so for create, dropDatabase."""
+    replica_set = make_replica_set(initiate=False)
+    replica_set.initiate(replica_set.config(electionTimeoutMillis=60_000))
+    primary = replica_set.primary()
+    for name in ("kept", "gone"):
+        primary.client.tp.create_collection(name)
+    again = [({"create": "kept", "$db": "tp"}, None), ({"drop": "gone", "$db": "tp"}, 26),
+             ({"dropDatabase": 1, "$db": "nowhere"}, None)]
+    majority = {"w": "majority", "wtimeout": 300}
+
+    def answers(client):
+        for command, code in again:
+            reply = client.call({**command, "writeConcern": majority})
+            assert (reply["ok"], reply.get("code")) == (code is None, code), reply
+            yield reply.get("writeConcernError", {}).get("code")
+    with RawConnection(primary.port) as client:
+        for member in replica_set.secondaries():
+            member.freeze()
+        assert client.call({"drop": "gone", "$db": "tp", "writeConcern": {"w": 1}})["ok"]
+        assert list(answers(client)) == [64, 64, 64]
+        for member in replica_set.members:
+            member.thaw()
+        wait_until(lambda: list(answers(client)) == [None] * 3, 30, "a majority to know")

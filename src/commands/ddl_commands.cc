@@ -181,6 +181,8 @@ Status drop(Member& member, Invocation& invocation) {
     std::size_t indexes = 0;
     TRY_OK(run_ddl(member, invocation, {ns}, [&](WriteUnit& unit, Locks& locks) -> Result<OpTime> {
         const Status named = check_uuid(member, arguments, locks[0].collection());
+        if ((!named || !locks[0]) && ns.is_replicated())
+            answer_after_newest_write(member, invocation);
         if (!named) return named.error();
         if (!locks[0]) return Error(ErrorCode::namespace_not_found, "ns not found");
         indexes = locks[0]->indexes().size();
@@ -203,7 +205,10 @@ Status drop_database(Member& member, Invocation& invocation) {
     TRY([[maybe_unused]] const Placement placement,
         check_placement(member, request, Namespace{db, "$cmd"}, true));
     const auto collections = member.catalog->collections(db);
-    if (collections.empty()) return {};
+    if (collections.empty()) {
+        answer_after_newest_write(member, invocation);
+        return {};
+    }
     member.profiler.forget(db);
     for (const auto& collection : collections) {
         const Namespace ns = collection->ns();

@@ -5,6 +5,10 @@
 
 namespace tessera::commands {
 
+void answer_after_newest_write(const Member& member, Invocation& invocation) {
+    invocation.last_write = std::max(invocation.last_write, member.replication->newest_write());
+}
+
 Status run_ddl(Member& member,
                Invocation& invocation,
                std::vector<Namespace> namespaces,
@@ -29,6 +33,8 @@ Status run_ddl(Member& member,
         if (asked.front().is_replicated()) TRY_OK(unit.reserve(1));
         const auto done = body(unit, locks);
         if (done) {
+            if (asked.front().is_replicated() && done->is_null())
+                answer_after_newest_write(member, invocation);
             if (invocation.last_write < *done) invocation.last_write = *done;
             return {};
         }

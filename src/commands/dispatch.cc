@@ -413,13 +413,21 @@ async::Task<Status> Dispatcher::execute(Call& call) {
     Invocation& invocation = *call.invocation;
     const Request& request = *call.request;
     if (member_ != nullptr) {
+        Status outcome;
         {
             std::optional<WriteGate::Pass> pass;
             if (call.has(flags::writes)) pass = member_->write_gate.try_enter();
             if (call.has(flags::writes) && !pass) {
                 CO_TRY(pass, co_await member_->write_gate.enter(node_.clock, *call.operation));
             }
-            CO_TRY_OK(co_await call.command->on_member(*member_, invocation));
+            outcome = co_await call.command->on_member(*member_, invocation);
+        }
+        if (!outcome) {
+            // What it wrote before it failed, or found done by others, is waited for all the same.
+            if (!invocation.last_write.is_null() && call.operation->check(node_.clock) &&
+                settle_write_concern(call))
+                co_await await_write_concern(call);
+            co_return outcome;
         }
         const bool is_linearizable =
             request.read_concern &&
@@ -474,7 +482,10 @@ async::Task<void> Dispatcher::await_write_concern(Call& call) {
     const Instant deadline = call.operation->deadline;
     auto status = co_await member_->replication->await_write_concern(
         call.invocation->last_write, call.write_concern, deadline, call.operation->cancellation);
-    if (!status) call.write_concern_failure = status.error();
+    if (status) co_return;
+    call.write_concern_failure = status.error();
+    if (status.error().code() == ErrorCode::write_concern_timeout)
+        node_.metrics.write_concern_timeouts.fetch_add(1);
 }
 
 void append_write_concern_error(const Error& error,
@@ -493,8 +504,6 @@ void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body)
     if (status) {
         if (call.write_concern_failure) {
             append_write_concern_error(*call.write_concern_failure, call.write_concern, body);
-            if (call.write_concern_failure->code() == ErrorCode::write_concern_timeout)
-                node_.metrics.write_concern_timeouts.fetch_add(1);
         } else if (call.failure && call.failure->write_concern_error &&
                    !call.invocation->has_write_concern_error) {
             body.append("writeConcernError", *call.failure->write_concern_error);
@@ -509,6 +518,8 @@ void Dispatcher::complete(Call& call, const Status& status, bson::Builder& body)
                 body);
     } else {
         append_error(call, status.error(), body);
+        if (call.write_concern_failure)
+            append_write_concern_error(*call.write_concern_failure, call.write_concern, body);
     }
     append_times(call, body);
 }

@@ -250,8 +250,7 @@ async::Task<Status> await_build(Member& member,
     CO_TRY_OK(build->check());
     // Committed, here or by the next primary.
     CO_TRY_OK(member.replication->check_writable(build->ns()));
-    invocation.last_write =
-        std::max(invocation.last_write, member.replication->last_applied());
+    answer_after_newest_write(member, invocation);
     co_return Status();
 }
 
@@ -502,8 +501,7 @@ Status set_index_commit_quorum(Member& member, Invocation& invocation) {
         if (build->ns() != ns || built != wanted) continue;
         TRY_OK(replication::change_commit_quorum(*member.replication, *member.engine, member.clock,
                                                  build->id(), quorum));
-        invocation.last_write =
-            std::max(invocation.last_write, member.replication->last_applied());
+        answer_after_newest_write(member, invocation);
         member.replication->builds_changed().notify();
         return {};
     }

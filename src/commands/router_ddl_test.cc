@@ -69,6 +69,18 @@ TEST_F(RouterDdl, ADropByUuidIsOfThatCollectionAlone) {
     EXPECT_EQ(net.outcome("{'drop':'items','purge':true}"), "IDLUnknownField");
 }
 
+TEST_F(RouterDdl, ADropThatAnotherWasFasterThanIsDoneByNameAndAMismatchByUuid) {
+    const auto uuid = net.placement().chunks->collection().uuid;
+    net.answers("config", "_configsvrDropCollection", failure(ErrorCode::collection_uuid_mismatch));
+    EXPECT_EQ(net.outcome("{'drop':'items'}"), "{'ns':'shop.items'}");
+    net.answers("config", "_configsvrDropCollection", failure(ErrorCode::collection_uuid_mismatch));
+    const bson::Document reply =
+        net.run(bson::make("drop", "items", "collectionUUID", uuid, "$db", "shop"));
+    EXPECT_EQ(testing::outcome(reply), "CollectionUUIDMismatch");
+    EXPECT_EQ(*bson::uuid_in(reply["collectionUUID"]), uuid);
+    EXPECT_EQ(reply["expectedCollection"].as_string(), "items");
+}
+
 TEST_F(RouterDdl, ADatabaseIsDroppedByTheConfigServers) {
     net.answers("config", "_configsvrDropDatabase", "{}");
     EXPECT_EQ(net.outcome("{'dropDatabase':1}"), "{'dropped':'shop'}");

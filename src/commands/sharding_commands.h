@@ -53,7 +53,8 @@ async::Task<Result<routing::DatabaseEntry>> create_database(MemberSharding& shar
 async::Task<Status> shard_collection(MemberSharding& sharding,
                                      ShardCollectionArguments arguments,
                                      Instant deadline);
-/// Drops the collection of that UUID; nothing when it is gone, whatever has its name now.
+/// Drops the collection of that UUID; CollectionUUIDMismatch (361) when it is gone, whatever has
+/// its name now.
 async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             std::string ns,
                                             bson::Uuid uuid,

@@ -27,7 +27,7 @@ async::Task<Result<bson::Document>> ask_shard(MemberSharding& sharding,
     options.deadline =
         std::min(deadline, sharding.member.clock.now() + sharding::limits::ddl_step);
     options.is_retryable = true;  // All of these may run twice.
-    co_return co_await sharding.registry.call_ok(
+    co_return co_await sharding.registry.call_settled(
         std::move(shard), std::move(command), std::move(options));
 }
 
@@ -458,7 +458,9 @@ async::Task<Status> drop_sharded_collection(MemberSharding& sharding,
                                             Instant deadline) {
     const auto turn = co_await sharding.lock_database(Namespace::split(ns).db);
     CO_TRY(const auto entry, sharding.catalog.collection(ns));
-    if (!entry || entry->uuid != uuid) co_return Status();
+    if (!entry || entry->uuid != uuid)
+        co_return Error(ErrorCode::collection_uuid_mismatch,
+                        "the sharded collection " + ns + " is not the one to be dropped");
     co_return co_await drop_or_forget(sharding, *entry, deadline);
 }
 
@@ -553,7 +555,7 @@ async::Task<Status> move_primary(MemberSharding& sharding,
         CallOptions options;
         options.deadline = deadline;
         const auto reply =
-            co_await sharding.registry.call_ok(from, std::move(command), std::move(options));
+            co_await sharding.registry.call_settled(from, std::move(command), std::move(options));
         if (reply) {
             co_await catalog.log_change(
                 "changelog", "movePrimary", db, bson::make("from", from, "to", to));
@@ -592,7 +594,7 @@ async::Task<Status> move_range(MemberSharding& sharding, bson::Document request,
     CallOptions options;
     options.deadline = deadline;
     bson::Document body = std::move(command).finish();
-    auto reply = co_await sharding.registry.call_ok(from, std::move(body), std::move(options));
+    auto reply = co_await sharding.registry.call_settled(from, std::move(body), std::move(options));
     if (!reply) {
         co_await sharding.catalog.log_change(
             "changelog",

@@ -130,7 +130,7 @@ async::Task<void> Balancer::move(routing::Migration migration,
     bson::Document body = std::move(command).finish();
     CallOptions options;
     options.deadline = clock_.now() + limits::migration_catch_up;
-    const auto reply = co_await registry_.call_ok(migration.from, std::move(body), options);
+    const auto reply = co_await registry_.call_settled(migration.from, std::move(body), options);
     const bson::Document details = bson::make("min",
                                               migration.chunk.min,
                                               "from",

@@ -271,7 +271,7 @@ async::Task<void> RenameParticipant::watch(CollectionRename rename, Duration pat
         bson::Document ask =
             bson::make("_configsvrResolveRename", rename.from, "id", rename.id, "$db", "admin");
         const auto reply =
-            co_await environment_.registry.call_ok(config_shard, std::move(ask), options);
+            co_await environment_.registry.call_settled(config_shard, std::move(ask), options);
         Status status;
         if (!reply) {
             status = reply.error();

@@ -195,7 +195,7 @@ async::Task<Status> DatabaseMoveSource::transfer(std::shared_ptr<Active> running
     options.deadline = std::min(deadline, environment_.clock.now() + limits::ddl_step);
     bson::Document start = bson::make("_recvDatabaseStart", move.to_document(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto started,
-           co_await environment_.registry.call_ok(move.to, std::move(start), options));
+           co_await environment_.registry.call_settled(move.to, std::move(start), options));
     RecipientWatch watch;
     watch.shard = move.to;
     watch.ask = bson::make("_recvDatabaseStatus", move.id, "$db", "admin");
@@ -212,7 +212,7 @@ async::Task<Status> DatabaseMoveSource::commit(std::shared_ptr<Active> running) 
     options.is_retryable = true;
     options.deadline = environment_.clock.now() + limits::critical_section;
     CO_TRY([[maybe_unused]] const auto decided,
-           co_await environment_.registry.call_ok(
+           co_await environment_.registry.call_settled(
                config_shard, decision("_configsvrCommitMovePrimary", move), options));
     co_return Status();
 }

@@ -15,7 +15,7 @@ async::Task<Result<bson::Document>> ask_until_answered(MigrationEnvironment envi
         CallOptions options;
         options.deadline = environment.clock.now() + limits::critical_section;
         options.is_retryable = true;
-        auto reply = co_await environment.registry.call_ok(shard, command, std::move(options));
+        auto reply = co_await environment.registry.call_settled(shard, command, std::move(options));
         if (reply || reply.error().code() == ErrorCode::shard_not_found ||
             environment.registry.is_shut_down())
             co_return reply;

@@ -351,7 +351,7 @@ async::Task<Status> MigrationSource::transfer(std::shared_ptr<Active> running, I
     options.deadline = std::min(deadline, environment_.clock.now() + limits::ddl_step);
     bson::Document start = bson::make("_recvChunkStart", migration.to_document(), "$db", "admin");
     CO_TRY([[maybe_unused]] const auto started,
-           co_await environment_.registry.call_ok(migration.to, std::move(start), options));
+           co_await environment_.registry.call_settled(migration.to, std::move(start), options));
     RecipientWatch watch;
     watch.shard = migration.to;
     watch.ask = bson::make("_recvChunkStatus", migration.id, "$db", "admin");
@@ -373,7 +373,7 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     options.deadline = until;
     bson::Document commit = bson::make("_recvChunkCommit", migration.id, "$db", "admin");
     CO_TRY([[maybe_unused]] const auto taken,
-           co_await environment_.registry.call_ok(migration.to, std::move(commit), options));
+           co_await environment_.registry.call_settled(migration.to, std::move(commit), options));
     state.enter_critical_section(migration.ns, Section::reads_too, async::no_deadline);
     // Secondaries ask from here on: they must not serve by the old placement what the recipient
     // will change by the new one.
@@ -382,7 +382,7 @@ async::Task<Status> MigrationSource::block_and_commit(std::shared_ptr<Active> ru
     options.is_retryable = true;
     options.deadline = environment_.clock.now() + limits::critical_section;
     CO_TRY([[maybe_unused]] const auto decided,
-           co_await environment_.registry.call_ok(config_shard, std::move(decide), options));
+           co_await environment_.registry.call_settled(config_shard, std::move(decide), options));
     co_return Status();
 }
 

@@ -394,6 +394,26 @@ async::Task<Result<bson::Document>> ShardRegistry::call_ok(ShardName shard,
     co_return checked(co_await call(std::move(shard), std::move(command), std::move(options)));
 }
 
+async::Task<Result<bson::Document>> ShardRegistry::call_settled(ShardName shard,
+                                                                bson::Document command,
+                                                                CallOptions options) {
+    Duration pause = limits::discovery_pause_min;
+    for (;;) {
+        auto reply = co_await call(shard, command, options);
+        if (!reply || !(*reply)["writeConcernError"].is_object())
+            co_return checked(std::move(reply));
+        Error unsettled = error_of((*reply)["writeConcernError"].as_view());
+        const bool is_passing = moves_primary(unsettled.code()) && options.is_retryable;
+        const Instant again = clock_.now() + pause;
+        if (!is_passing || again >= options.deadline || options.cancellation.is_cancelled() ||
+            is_shut_down())
+            co_return unsettled;
+        async::sleep_until wait(clock_, again);
+        co_await wait;
+        pause = std::min(pause * 2, limits::discovery_pause_max);
+    }
+}
+
 async::Task<Result<std::vector<bson::Document>>> ShardRegistry::find_all(ShardName shard,
                                                                          bson::Document find,
                                                                          CallOptions options) {

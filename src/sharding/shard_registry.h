@@ -83,6 +83,12 @@ public:
     async::Task<Result<bson::Document>> call_ok(ShardName shard,
                                                 bson::Document command,
                                                 CallOptions options);
+    /// For commands whose effect must outlive any change of primary: a writeConcernError, beside
+    /// ok: 1 or ok: 0, becomes the Error. When it came of the primary's end and the command is
+    /// retryable, the next primary is asked.
+    async::Task<Result<bson::Document>> call_settled(ShardName shard,
+                                                     bson::Document command,
+                                                     CallOptions options);
 
     /// Reads config.shards anew (majority).
     async::Task<Status> refresh(
