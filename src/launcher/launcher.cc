@@ -56,8 +56,8 @@ int run(const std::vector<std::string>& words) {
     if (verb == "logs") return run_logs(std::move(arguments));
     if (verb == "uri") return run_uri(std::move(arguments));
     if (verb == "env") return run_env(std::move(arguments));
-    if (verb == "exec") return run_exec(std::move(arguments));
-    if (verb == "list") return run_list(std::move(arguments));
+    if (verb == "exec") return run_exec(arguments);
+    if (verb == "list") return run_list(arguments);
     if (verb == "destroy") return run_destroy(std::move(arguments));
     if (verb == "version") return run_version(arguments);
     return run_help(arguments);
