@@ -14,6 +14,13 @@ Builder::Builder(Builder&& other) noexcept
     other.is_done_ = true;
 }
 
+Builder Builder::reopen(Document document) {
+    Builder result;
+    result.own_ = std::move(document).release();
+    result.own_.pop_back();  // Its NUL.
+    return result;
+}
+
 Builder& Builder::text(Type type, std::string_view name, std::string_view value) {
     header(type, name);
     const auto length = static_cast<std::int32_t>(value.size() + 1);

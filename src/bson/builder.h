@@ -32,6 +32,8 @@ public:
     Builder() : out_(&own_), start_(0) { open(); }
     /// Writes a document at the end of `out`, which must outlive the builder.
     explicit Builder(std::string& out) : out_(&out), start_(out.size()) { open(); }
+    /// Goes on where `document` ends.
+    static Builder reopen(Document document);
     Builder(const Builder&) = delete;
     Builder& operator=(const Builder&) = delete;
     Builder(Builder&& other) noexcept;
@@ -101,6 +103,11 @@ public:
     /// Every element of `document`, in order.
     Builder& append_all(View document) {
         out_->append(document.data() + 4, document.size() - 5);
+        return *this;
+    }
+    /// The elements of one document from `first` up to `last`.
+    Builder& append_range(const View::Iterator& first, const View::Iterator& last) {
+        out_->append(first.position(), last.position());
         return *this;
     }
     /// A number as int32 when it fits, int64 otherwise.

@@ -20,7 +20,7 @@ Result<View> validate(std::string_view bytes, int nesting) {
         static_cast<std::int64_t>(bytes.size()))
         return invalid("the length does not match");
 
-    std::array<const char*, nesting_max + 1> ends{};  // Where each open document's NUL stands.
+    std::array<const char*, nesting_max + 1> ends;  // Where each open document's NUL stands.
     int depth = 0;
     ends[0] = bytes.data() + bytes.size() - 1;
     const char* at = bytes.data() + 4;
@@ -33,10 +33,9 @@ Result<View> validate(std::string_view bytes, int nesting) {
         }
         const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at));
         const char* const name = at + 1;
-        const auto left = static_cast<std::size_t>(end - name);
-        const void* const name_end = std::memchr(name, 0, left);
-        if (name_end == nullptr) return invalid("a field name has no end");
-        const char* const data = static_cast<const char*>(name_end) + 1;
+        // At the latest it ends with this document's own NUL.
+        const char* const data = name + std::strlen(name) + 1;
+        if (data > end) return invalid("a field name has no end");
         const std::int64_t size = value_size(type, data, static_cast<std::size_t>(end - data));
         if (size < 0) return invalid("a value is malformed or of unknown type");
         if (type == Type::boolean && static_cast<std::uint8_t>(*data) > 1)

@@ -61,12 +61,9 @@ Value View::operator[](std::string_view name) const {
         const auto type = static_cast<Type>(static_cast<std::uint8_t>(*at));
         if (type == Type::missing) return {};  // The document's closing NUL.
         const char* const field = at + 1;
-        // One pass for the name's end and whether it is the wanted one: names are short.
-        std::size_t length = 0;
-        bool is_wanted = true;
-        for (; field[length] != '\0'; ++length)
-            is_wanted = is_wanted && length < name.size() && field[length] == name[length];
-        is_wanted = is_wanted && length == name.size();
+        const std::size_t length = std::strlen(field);
+        const bool is_wanted =
+            length == name.size() && std::memcmp(field, name.data(), length) == 0;
         const char* const data = field + length + 1;
         const std::uint32_t size = size_of_valid(type, data);
         if (is_wanted) return {type, data, size};

@@ -44,6 +44,35 @@ TEST(Builder, WritesWhatViewsRead) {
     EXPECT_TRUE(view["absent"].is_missing());
 }
 
+TEST(Builder, GoesOnWhereADocumentEnds) {
+    for (const Document& begun : {Document(), make("a", 1), sample()}) {
+        Builder builder = Builder::reopen(begun);
+        builder.object("more").append("x", 2);
+        const Document whole = std::move(builder).finish();
+        ASSERT_TRUE(validate(whole.bytes()));
+        EXPECT_EQ(whole.view().count(), begun.view().count() + 1);
+        EXPECT_EQ(whole.view().at_path("more.x").as_int32(), 2);
+        EXPECT_TRUE(
+            whole.bytes().substr(4).starts_with(begun.bytes().substr(4, begun.bytes().size() - 5)));
+    }
+}
+
+TEST(Builder, CopiesARangeOfElements) {
+    const Document document = sample();
+    const View view = document;
+    const auto second = std::next(view.begin());
+    Builder builder;
+    builder.append_range(second, second);
+    builder.append_range(second, std::next(second, 2))
+        .append_range(std::next(second, 8), view.end());
+    const Document copied = std::move(builder).finish();
+    ASSERT_TRUE(validate(copied.bytes()));
+    EXPECT_EQ(copied.view().count(), 3U);
+    EXPECT_EQ(copied["s"].as_string(), "text");
+    EXPECT_EQ(copied["d"].as_double(), 2.5);
+    EXPECT_EQ(copied.view().at_path("o.x").as_int32(), 1);
+}
+
 TEST(Validate, RefusesEveryTruncationAndNeverReadsBeyond) {
     const Document document = sample();
     for (std::size_t length = 0; length < document.size(); ++length) {
@@ -59,9 +88,10 @@ TEST(Validate, SurvivesEverySingleByteChange) {
     const Document document = sample();
     for (std::size_t at = 0; at < document.size(); ++at) {
         for (int change = 1; change < 256; ++change) {
-            std::string bytes(document.bytes());
+            // Of exact size, too.
+            std::vector<char> bytes(document.bytes().begin(), document.bytes().end());
             bytes[at] = static_cast<char>(bytes[at] ^ change);
-            const auto view = validate(bytes);
+            const auto view = validate({bytes.data(), bytes.size()});
             if (view) {
                 EXPECT_EQ(view->size(), bytes.size());
             }

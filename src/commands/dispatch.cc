@@ -568,20 +568,37 @@ void Dispatcher::append_labels(const Call& call, ErrorCode code, bson::Builder& 
         list.append(label);
 }
 
-void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
-    if (member_ != nullptr && member_->replication->oplog() == nullptr) return;
-    const Timestamp now = node_.logical_clock.now();
-    if (now.is_null()) return;
-    {
-        bson::Builder time = body.object("$clusterTime");
-        time.append("clusterTime", now);
+// {$clusterTime: {clusterTime, signature}}. In every reply, so that only the time is written anew.
+void append_signed_time(Timestamp now, bson::Builder& body) {
+    static const bson::Document sample = [] {
         static constexpr char no_hash[20] = {};
+        bson::Builder builder;
+        bson::Builder time = builder.object("$clusterTime");
+        time.append("clusterTime", Timestamp());
         bson::Builder signature = time.object("signature");
         signature.append(
             "hash",
             bson::Binary{bson::BinarySubtype::generic, std::string_view(no_hash, sizeof(no_hash))});
         signature.append("keyId", std::int64_t{0});
-    }
+        signature.done();
+        time.done();
+        return std::move(builder).finish();
+    }();
+    static const auto place = static_cast<std::size_t>(
+        sample["$clusterTime"].as_view()["clusterTime"].bytes().data() - sample.bytes().data());
+    std::array<char, 128> bytes;
+    ASSERT(sample.size() <= bytes.size());
+    std::memcpy(bytes.data(), sample.bytes().data(), sample.size());
+    const std::uint64_t packed = now.packed();
+    std::memcpy(bytes.data() + place, &packed, sizeof(packed));
+    body.append_all(bson::View(bytes.data()));
+}
+
+void Dispatcher::append_times(const Call& call, bson::Builder& body) const {
+    if (member_ != nullptr && member_->replication->oplog() == nullptr) return;
+    const Timestamp now = node_.logical_clock.now();
+    if (now.is_null()) return;
+    append_signed_time(now, body);
     // A router's is the newest its shards told: the cluster time itself would make a later causally
     // consistent read wait for a shard that has nothing to say.
     const bool has_time = call.invocation && !call.invocation->last_write.is_null();

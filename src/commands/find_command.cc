@@ -109,12 +109,13 @@ constexpr Argument<FindFields> find_fields[] = {
     {"readOnce", &FindFields::elsewhere},
     {"$_wantsSortKey", &FindFields::wants_sort_key},
 };
+constexpr ArgumentTable find_arguments(find_fields);
 
 }  // namespace
 
 Result<FindArguments> FindArguments::parse(const Request& request) {
     constexpr std::string_view name = "FindCommandRequest";
-    TRY(const FindFields body, read_arguments<FindFields>(request, name, find_fields));
+    TRY(const FindFields body, find_arguments.read(request, name));
     FindArguments args;
     TRY(args.ns, request.collection());
     if (!body.filter.is_nullish() && !body.filter.is_object())
@@ -139,6 +140,7 @@ Result<FindArguments> FindArguments::parse(const Request& request) {
         bool_value(body.allow_partial_results, "allowPartialResults", false, name));
     args.wants_sort_key = body.wants_sort_key.is_truthy();
     TRY_OK(query::check_collation(body.collation));
+    args.collation = body.collation;
     if (args.awaits_data && !args.is_tailable)
         return Error(ErrorCode::failed_to_parse,
                      "Cannot set 'awaitData' without also setting 'tailable'");

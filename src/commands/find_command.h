@@ -26,6 +26,7 @@ struct FindArguments {
     query::Hint hint;
     bson::View min;
     bson::View max;
+    bson::Value collation;
     std::int64_t skip = 0;
     std::int64_t limit = 0;
     std::int64_t batch_size = 101;

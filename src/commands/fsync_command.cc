@@ -171,7 +171,6 @@ async::Task<Result<std::vector<ShardAnswer>>> call_primaries(Router& router,
         complete.append_all(command);
         for (const std::string_view name : {"maxTimeMS", "comment"})
             complete.append(name, invocation.request.body[name]);
-        append_cluster_time(router, complete);
         complete.append("$db", "admin");
         commands.push_back(ShardCommand{shard, std::move(complete).finish()});
     }
@@ -263,7 +262,7 @@ async::Task<Status> fsync_on_router(Router& router, Invocation& invocation) {
     for (const routing::ShardName& shard : shards) {
         bson::Builder command;
         command.append("fsync", 1);
-        append_read_context(router, request, "admin", nullptr, command);
+        append_read_context(request, "admin", nullptr, command);
         commands.push_back(ShardCommand{shard, std::move(command).finish()});
     }
     auto answers = co_await call_shards(

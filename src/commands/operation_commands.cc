@@ -62,7 +62,7 @@ async::Task<Status> current_op_on_router(Router& router, Invocation& invocation)
     for (const routing::ShardName& shard : shards) {
         bson::Builder command;
         command.append("currentOp", 1).append("$all", invocation.request.body["$all"]);
-        append_read_context(router, invocation.request, "admin", nullptr, command);
+        append_read_context(invocation.request, "admin", nullptr, command);
         commands.push_back(ShardCommand{shard, std::move(command).finish()});
     }
     auto answers = co_await call_shards(
@@ -128,7 +128,7 @@ async::Task<Status> kill_op_on_router(Router& router, Invocation& invocation) {
     }
     bson::Builder command;
     command.append("killOp", 1).append("op", operation.id);
-    append_read_context(router, invocation.request, "admin", nullptr, command);
+    append_read_context(invocation.request, "admin", nullptr, command);
     bson::Document complete = std::move(command).finish();
     auto call = call_shard(router,
                            invocation,

@@ -5,13 +5,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/name_table.h"
 #include "base/namespace.h"
 #include "base/result.h"
 #include "bson/view.h"
@@ -83,26 +84,41 @@ struct Argument {
     bson::Value Fields::*value;
 };
 
-/// For commands with many arguments, most of them missing: check_known_fields() and every value in
-/// one walk of the body. No field is there twice (wire::parse_command_line).
-template <class Fields>
-Result<Fields> read_arguments(const Request& request,
-                              std::string_view struct_name,
-                              std::span<const Argument<Fields>> known) {
-    Fields fields;
-    auto element = request.body.begin();  // It names the command.
-    for (++element; element != request.body.end(); ++element) {
-        const auto found = std::find_if(known.begin(), known.end(), [&](const auto& argument) {
-            return argument.name == element->name;
-        });
-        if (found == known.end()) {
-            TRY_OK(check_generic_field(struct_name, element->name));
-        } else {
-            fields.*(found->value) = element->value;
+/// For commands with many arguments, most of them missing.
+template <class Fields, std::size_t count>
+class ArgumentTable {
+public:
+    constexpr explicit ArgumentTable(const Argument<Fields> (&arguments)[count])
+        : arguments_(std::to_array(arguments)), names_(names_of(arguments_)) {}
+
+    /// check_known_fields() and every value in one walk of the body. No field is there twice
+    /// (wire::parse_command_line).
+    Result<Fields> read(const Request& request, std::string_view struct_name) const {
+        Fields fields;
+        auto element = request.body.begin();  // It names the command.
+        for (++element; element != request.body.end(); ++element) {
+            const std::size_t at = names_.find(element->name);
+            if (at == names_.none)
+                TRY_OK(check_generic_field(struct_name, element->name));
+            else
+                fields.*(arguments_[at].value) = element->value;
         }
+        return fields;
     }
-    return fields;
-}
+
+private:
+    static constexpr std::array<std::string_view, count> names_of(
+        const std::array<Argument<Fields>, count>& arguments) {
+        std::array<std::string_view, count> names;
+        std::transform(arguments.begin(), arguments.end(), names.begin(), [](const auto& argument) {
+            return argument.name;
+        });
+        return names;
+    }
+
+    std::array<Argument<Fields>, count> arguments_;
+    NameTable<count> names_;
+};
 
 /// Typed access to an argument's value, with the protocol's errors; the default when it is absent.
 /// "BSON field 'find.limit' is the wrong type 'string', expected types '[long, int, ...]'" (14).

@@ -106,7 +106,7 @@ async::Task<Result<bool>> pass_whole(Router& router,
     CO_TRY(const auto targets, target_read(invocation.request, info, bson::View()));
     const routing::ShardTarget& target = targets.front();
     std::vector<ShardCommand> commands;
-    commands.push_back(ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    commands.push_back(ShardCommand{target.shard, forwarded(invocation.request, &target)});
     OpenOptions options;
     options.call = call_options(invocation, true);
     CO_TRY(auto cursors,

@@ -56,35 +56,31 @@ sharding::CallOptions call_options(const Invocation& invocation, bool is_retryab
     return options;
 }
 
-void append_cluster_time(Router& router, bson::Builder& command) {
-    const Timestamp now = router.logical_clock.now();
-    if (now.is_null()) return;
-    bson::Builder time = command.object("$clusterTime");
-    time.append("clusterTime", now);
-}
-
-bson::Document forwarded(Router& router,
-                         const Request& request,
+bson::Document forwarded(const Request& request,
                          const routing::ShardTarget* target,
                          std::initializer_list<std::string_view> without) {
     std::string bytes;
     bytes.reserve(request.body.size() + 256);
     {
         bson::Builder command(bytes);
-        for (const bson::Element& field : request.body) {
-            if (is_of_this_hop(field.name)) continue;
-            if (std::find(without.begin(), without.end(), field.name) != without.end()) continue;
-            command.append(field);
+        const auto end = request.body.end();
+        auto kept = request.body.begin();  // What is kept is copied in whole runs.
+        for (auto field = kept; field != end; ++field) {
+            const bool is_kept =
+                !is_of_this_hop(field->name) &&
+                std::find(without.begin(), without.end(), field->name) == without.end();
+            if (is_kept) continue;
+            command.append_range(kept, field);
+            kept = std::next(field);
         }
+        command.append_range(kept, end);
         if (target != nullptr && target->shard != sharding::config_shard)
             target->append_versions(command);
-        append_cluster_time(router, command);
     }
     return bson::Document::adopt(std::move(bytes));
 }
 
-void append_read_context(Router& router,
-                         const Request& request,
+void append_read_context(const Request& request,
                          std::string_view db,
                          const routing::ShardTarget* target,
                          bson::Builder& command) {
@@ -93,12 +89,10 @@ void append_read_context(Router& router,
         command.append(name, request.body[name]);
     if (target != nullptr && target->shard != sharding::config_shard)
         target->append_versions(command);
-    append_cluster_time(router, command);
     command.append("$db", db);
 }
 
-void append_write_context(Router& router,
-                          const Request& request,
+void append_write_context(const Request& request,
                           std::string_view db,
                           const routing::ShardTarget* target,
                           bson::Builder& command) {
@@ -115,7 +109,6 @@ void append_write_context(Router& router,
         command.append("writeConcern", bson::make("w", "majority"));
     if (target != nullptr && target->shard != sharding::config_shard)
         target->append_versions(command);
-    append_cluster_time(router, command);
     command.append("$db", db);
 }
 
@@ -210,7 +203,6 @@ async::Task<Result<bson::Document>> call_config(Router& router,
     bson::Builder body;
     body.append_all(command);
     body.append("writeConcern", bson::make("w", "majority"));
-    append_cluster_time(router, body);
     body.append("$db", "admin");
     sharding::CallOptions options = primary_options(invocation, true);
     options.deadline = routing_deadline(router, *invocation.operation);

@@ -28,26 +28,22 @@ sharding::CallOptions call_options(const Invocation& invocation, bool is_retryab
 sharding::CallOptions primary_options(const Invocation& invocation, bool is_retryable);
 
 /// Copies the client's command but for `without` and what only concerns this hop, and appends the
-/// target's versions (null: none) and the cluster time.
-bson::Document forwarded(Router& router,
-                         const Request& request,
+/// target's versions (null: none).
+bson::Document forwarded(const Request& request,
                          const routing::ShardTarget* target,
                          std::initializer_list<std::string_view> without = {});
 /// Begins a command of our own on the client's behalf: appends lsid, readConcern, $readPreference,
-/// maxTimeMS, comment, the versions, the cluster time and $db; not what the command itself says.
-void append_read_context(Router& router,
-                         const Request& request,
+/// maxTimeMS, comment, the versions and $db; not what the command itself says.
+void append_read_context(const Request& request,
                          std::string_view db,
                          const routing::ShardTarget* target,
                          bson::Builder& command);
 /// As above for a write: lsid, txnNumber, writeConcern (majority without one; an unacknowledged
 /// write is acknowledged to the router, which must know of stale routing).
-void append_write_context(Router& router,
-                          const Request& request,
+void append_write_context(const Request& request,
                           std::string_view db,
                           const routing::ShardTarget* target,
                           bson::Builder& command);
-void append_cluster_time(Router& router, bson::Builder& command);
 
 /// Takes a shard's operationTime over into the invocation.
 void note_time(Invocation& invocation, bson::View reply);

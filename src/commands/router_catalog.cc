@@ -43,7 +43,7 @@ async::Task<Result<bool>> open_on(Router& router,
                                   std::int64_t batch_size,
                                   routing::ShardTarget target) {
     std::vector<ShardCommand> commands;
-    commands.push_back(ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+    commands.push_back(ShardCommand{target.shard, forwarded(invocation.request, &target)});
     OpenOptions options;
     options.call = call_options(invocation, true);
     CO_TRY(auto cursors,
@@ -77,7 +77,7 @@ async::Task<Status> list_databases_on_router(Router& router, Invocation& invocat
     shards.push_back(sharding::config_shard);
     std::vector<ShardCommand> commands;
     for (const routing::ShardName& shard : shards)
-        commands.push_back(ShardCommand{shard, forwarded(router, request, nullptr, {"filter"})});
+        commands.push_back(ShardCommand{shard, forwarded(request, nullptr, {"filter"})});
     const auto answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));

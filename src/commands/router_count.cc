@@ -40,11 +40,11 @@ async::Task<Result<std::int64_t>> count_once(Router& router,
     std::vector<ShardCommand> commands;
     if (targets.size() == 1) {
         commands.push_back(
-            ShardCommand{targets.front().shard, forwarded(router, request, &targets.front())});
+            ShardCommand{targets.front().shard, forwarded(request, &targets.front())});
     } else {
         for (const routing::ShardTarget& target : targets) {
             bson::Builder command;
-            command.append_all(forwarded(router, request, &target, {"skip", "limit"}));
+            command.append_all(forwarded(request, &target, {"skip", "limit"}));
             if (const auto all = routing::shard_limit(skip, limit)) command.append("limit", *all);
             commands.push_back(ShardCommand{target.shard, std::move(command).finish()});
         }
@@ -65,7 +65,7 @@ async::Task<Result<bool>> distinct_once(Router& router,
     CO_TRY(const auto targets, target_read(request, info, query_of(request)));
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(ShardCommand{target.shard, forwarded(router, request, &target)});
+        commands.push_back(ShardCommand{target.shard, forwarded(request, &target)});
     CO_TRY(const auto answers, co_await ask_shards(router, invocation, std::move(commands)));
     if (answers.size() == 1) {
         append_payload(*answers.front().reply, invocation.reply);

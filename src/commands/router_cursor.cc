@@ -104,7 +104,6 @@ async::Task<Status> RemoteCursor::fetch(Fetch how) {
     if (how.time_max > Duration::zero())
         command.append_integer("maxTimeMS", to_milliseconds(how.time_max));
     if (!lsid_.is_empty()) command.append("lsid", lsid_);
-    append_cluster_time(*router_, command);
     command.append("$db", db_);
     sharding::CallOptions options;
     options.deadline = how.deadline;

@@ -31,8 +31,7 @@ async::Task<std::vector<ShardAnswer>> ask(Router& router,
                                           const std::vector<routing::ShardTarget>& targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(
-            ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+        commands.push_back(ShardCommand{target.shard, forwarded(invocation.request, &target)});
     co_return co_await call_shards(
         router, invocation, std::move(commands), primary_options(invocation, false));
 }

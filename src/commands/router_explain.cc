@@ -179,18 +179,17 @@ bson::Document merged_command(bson::View command,
     return is_find ? merged_find(command) : bson::Document();
 }
 
-bson::Document explain_command(Router& router,
-                               const Request& request,
+bson::Document explain_command(const Request& request,
                                const bson::Document& merged,
                                const routing::ShardTarget& target) {
-    if (merged.is_empty()) return forwarded(router, request, &target);
+    if (merged.is_empty()) return forwarded(request, &target);
     bson::Builder explain;
     if (request.body.has("pipeline")) {  // {aggregate, explain: true}
-        explain.append_all(forwarded(router, request, &target, {"pipeline"}));
+        explain.append_all(forwarded(request, &target, {"pipeline"}));
         explain.append("pipeline", merged["pipeline"]);
     } else {
         explain.append("explain", merged);
-        explain.append_all(forwarded(router, request, &target, {"explain"}));
+        explain.append_all(forwarded(request, &target, {"explain"}));
     }
     return std::move(explain).finish();
 }
@@ -212,8 +211,7 @@ async::Task<Result<Explained>> ask(Router& router,
     }
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(
-            ShardCommand{target.shard, explain_command(router, request, merged, target)});
+        commands.push_back(ShardCommand{target.shard, explain_command(request, merged, target)});
     explained.answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(explained.answers));
@@ -296,7 +294,7 @@ static async::Task<Status> explain_as_on_router(Router& router,
         routing::RoutingInfo nowhere;
         nowhere.database.name = ns.db;
         std::vector<ShardCommand> commands;
-        commands.push_back(ShardCommand{shards.front(), forwarded(router, request, nullptr)});
+        commands.push_back(ShardCommand{shards.front(), forwarded(request, nullptr)});
         Explained alone;
         alone.answers = co_await call_shards(
             router, invocation, std::move(commands), call_options(invocation, true));

@@ -32,12 +32,11 @@ void append_answer(bson::View reply, const Namespace& ns, Invocation& invocation
     object.append("id", std::int64_t{0}).append("ns", ns.to_string());
 }
 
-bson::Document merged_command(Router& router,
-                              const Request& request,
+bson::Document merged_command(const Request& request,
                               const FindArguments& args,
                               const routing::ShardTarget& target) {
-    const bson::Document forward = forwarded(
-        router, request, &target, {"skip", "limit", "singleBatch", "allowPartialResults"});
+    const bson::Document forward =
+        forwarded(request, &target, {"skip", "limit", "singleBatch", "allowPartialResults"});
     bson::Builder command;
     command.append_all(forward);
     if (const auto limit = routing::shard_limit(args.skip, args.limit)) {
@@ -61,7 +60,7 @@ async::Task<Result<bool>> find_on_one(Router& router,
                                       Invocation& invocation,
                                       const FindArguments& args,
                                       const routing::ShardTarget& target) {
-    bson::Document command = forwarded(router, invocation.request, &target);
+    bson::Document command = forwarded(invocation.request, &target);
     HostAndPort host;
     sharding::CallOptions options = call_options(invocation, true);
     options.answered_by = &host;
@@ -91,7 +90,7 @@ async::Task<Result<bool>> find_on_many(Router& router,
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
         commands.push_back(
-            ShardCommand{target.shard, merged_command(router, invocation.request, args, target)});
+            ShardCommand{target.shard, merged_command(invocation.request, args, target)});
     OpenOptions options;
     MergeOptions merge;
     options.call = call_options(invocation, true);
@@ -117,10 +116,7 @@ async::Task<Result<bool>> find_once(Router& router,
                                     const FindArguments& args,
                                     const routing::RoutingInfo& info) {
     CO_TRY(const auto targets,
-           target_read(invocation.request,
-                       info,
-                       args.filter,
-                       filter_options(invocation.request.body["collation"])));
+           target_read(invocation.request, info, args.filter, filter_options(args.collation)));
     // What a single shard says is handed on, which leaves no room for it not saying anything.
     const bool is_partial = args.allows_partial_results && !args.is_tailable;
     if (targets.size() == 1 && !is_partial)

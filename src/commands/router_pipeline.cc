@@ -118,8 +118,7 @@ bson::Document RouterPipelineServices::shard_command(const ShardPart& part,
         for (const bson::Element& each : let.view())
             values.append(each.name, bson::make("$literal", each.value));
     }
-    append_read_context(
-        router_, request, source.db, source.collection.empty() ? nullptr : &target, command);
+    append_read_context(request, source.db, source.collection.empty() ? nullptr : &target, command);
     return std::move(command).finish();
 }
 

@@ -17,8 +17,7 @@ async::Task<Result<std::vector<ShardAnswer>>> ask(Router& router,
                                                   const routing::RoutingInfo& info) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : routing::target_all(info))
-        commands.push_back(
-            ShardCommand{target.shard, forwarded(router, invocation.request, &target)});
+        commands.push_back(ShardCommand{target.shard, forwarded(invocation.request, &target)});
     auto answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
@@ -135,7 +134,7 @@ async::Task<Status> db_stats_on_router(Router& router, Invocation& invocation) {
     }
     std::vector<ShardCommand> commands;
     for (const routing::ShardName& shard : shards)
-        commands.push_back(ShardCommand{shard, forwarded(router, request, nullptr)});
+        commands.push_back(ShardCommand{shard, forwarded(request, nullptr)});
     const auto answers = co_await call_shards(
         router, invocation, std::move(commands), call_options(invocation, true));
     CO_TRY_OK(check_answers(answers));

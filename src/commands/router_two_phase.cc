@@ -33,8 +33,7 @@ struct Found {
     bson::Document id;  // {_id: ...}
 };
 
-bson::Document candidate_query(Router& router,
-                               const Request& request,
+bson::Document candidate_query(const Request& request,
                                const Wanted& wanted,
                                const routing::ShardTarget& target) {
     bson::Builder find;
@@ -50,7 +49,6 @@ bson::Document candidate_query(Router& router,
     find.append("let", wanted.let);
     find.append("maxTimeMS", request.body["maxTimeMS"]);
     target.append_versions(find);
-    append_cluster_time(router, find);
     find.append("$db", wanted.ns.db);
     return std::move(find).finish();
 }
@@ -62,8 +60,8 @@ async::Task<Result<std::optional<Found>>> find_candidate(Router& router,
                                                          const Targets& targets) {
     std::vector<ShardCommand> commands;
     for (const routing::ShardTarget& target : targets)
-        commands.push_back(ShardCommand{
-            target.shard, candidate_query(router, invocation.request, wanted, target)});
+        commands.push_back(
+            ShardCommand{target.shard, candidate_query(invocation.request, wanted, target)});
     const auto answers = co_await call_shards(
         router, invocation, std::move(commands), primary_options(invocation, true));
     CO_TRY_OK(check_answers(answers));
@@ -199,8 +197,7 @@ struct IndexedStatement {
     bson::View document;
 };
 
-bson::Document statement_command(Router& router,
-                                 const Request& request,
+bson::Document statement_command(const Request& request,
                                  const RouterWrite& write,
                                  const IndexedStatement& statement,
                                  const routing::ShardTarget& target) {
@@ -216,17 +213,15 @@ bson::Document statement_command(Router& router,
         auto ids = command.array("stmtIds");
         ids.append(static_cast<std::int32_t>(statement_number(request, statement.index)));
     }
-    append_write_context(router, request, write.ns.db, &target, command);
+    append_write_context(request, write.ns.db, &target, command);
     return std::move(command).finish();
 }
 
-bson::Document modify_command(Router& router,
-                              const Request& request,
+bson::Document modify_command(const Request& request,
                               bson::View query,
                               bool is_upsert,
                               const routing::ShardTarget& target) {
-    const bson::Document command =
-        forwarded(router, request, &target, {"query", "sort", "upsert", "hint"});
+    const bson::Document command = forwarded(request, &target, {"query", "sort", "upsert", "hint"});
     bson::Builder result;
     result.append_all(command);
     result.append("query", query);
@@ -260,8 +255,8 @@ async::Task<Result<bson::Document>> write_where_found(
         const bson::Document probe = aimed(statement, "q", matching_nothing(), false);
         std::vector<ShardCommand> probes;
         for (const routing::ShardTarget& each : candidates)
-            probes.push_back(ShardCommand{
-                each.shard, statement_command(router, request, write, {index, probe}, each)});
+            probes.push_back(
+                ShardCommand{each.shard, statement_command(request, write, {index, probe}, each)});
         CO_TRY(auto before, co_await ask_executed(router, invocation, std::move(probes)));
         if (before) co_return std::move(*before);
     }
@@ -270,7 +265,7 @@ async::Task<Result<bson::Document>> write_where_found(
         if (!aim) co_return bson::make("ok", 1.0, "n", 0, "nModified", 0);
         const bson::Document aimed_statement = aimed(statement, "q", aim->query, aim->is_upsert);
         bson::Document command =
-            statement_command(router, request, write, {index, aimed_statement}, aim->target);
+            statement_command(request, write, {index, aimed_statement}, aim->target);
         auto reply = co_await router.shards.call(aim->target.shard, std::move(command), options);
         if (!reply) co_return reply;
         note_time(invocation, *reply);
@@ -305,8 +300,8 @@ async::Task<Result<bson::Document>> modify_where_found(
     if (is_retryable) {
         std::vector<ShardCommand> probes;
         for (const routing::ShardTarget& each : candidates)
-            probes.push_back(ShardCommand{
-                each.shard, modify_command(router, request, matching_nothing(), false, each)});
+            probes.push_back(
+                ShardCommand{each.shard, modify_command(request, matching_nothing(), false, each)});
         CO_TRY(auto before, co_await ask_executed(router, invocation, std::move(probes)));
         if (before) co_return std::move(*before);
     }
@@ -322,8 +317,7 @@ async::Task<Result<bson::Document>> modify_where_found(
             nothing.append_null("value");
             co_return std::move(nothing).finish();
         }
-        bson::Document command =
-            modify_command(router, request, aim->query, aim->is_upsert, aim->target);
+        bson::Document command = modify_command(request, aim->query, aim->is_upsert, aim->target);
         sharding::CallOptions options = primary_options(invocation, is_retryable);
         CO_TRY(bson::Document reply,
                co_await call_shard(

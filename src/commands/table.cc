@@ -3,6 +3,7 @@
 // Every command there is, in one sorted table. No registration at start-up: a command that is not
 // listed here does not exist.
 #include <algorithm>
+#include <unordered_map>
 
 #include "commands/aggregate_command.h"
 #include "commands/catalog_commands.h"
@@ -70,10 +71,14 @@ const std::vector<const Command*>& table() {
 }  // namespace
 
 const Command* find_command(std::string_view name) {
-    const auto found = std::lower_bound(
-        table().begin(), table().end(), name,
-        [](const Command* command, std::string_view wanted) { return command->name < wanted; });
-    return found != table().end() && (*found)->name == name ? *found : nullptr;
+    static const auto by_name = [] {
+        std::unordered_map<std::string_view, const Command*> result;
+        for (const Command* const command : table())
+            result.emplace(command->name, command);
+        return result;
+    }();
+    const auto found = by_name.find(name);
+    return found != by_name.end() ? found->second : nullptr;
 }
 
 std::vector<const Command*> all_commands() { return table(); }

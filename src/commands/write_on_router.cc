@@ -91,8 +91,7 @@ std::int64_t statement_number(const Request& request, std::size_t index) {
 
 namespace {
 
-bson::Document child_command(Router& router,
-                             const Request& request,
+bson::Document child_command(const Request& request,
                              const RouterWrite& write,
                              const routing::ShardTarget& target,
                              const std::vector<std::uint32_t>& statements) {
@@ -118,7 +117,7 @@ bson::Document child_command(Router& router,
             for (const std::uint32_t index : statements)
                 ids.append(static_cast<std::int32_t>(statement_number(request, index)));
         }
-        append_write_context(router, request, write.ns.db, &target, command);
+        append_write_context(request, write.ns.db, &target, command);
     }
     return bson::Document::adopt(std::move(out));
 }
@@ -140,7 +139,7 @@ async::Task<void> send_child(Router& router,
         co_return;
     }
     bson::Document command =
-        child_command(router, invocation.request, write, child.target, child.statements);
+        child_command(invocation.request, write, child.target, child.statements);
     sharding::CallOptions options = primary_options(invocation, write.has_statement_numbers);
     auto reply =
         co_await router.shards.call(child.target.shard, std::move(command), std::move(options));

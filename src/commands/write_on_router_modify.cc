@@ -42,7 +42,7 @@ async::Task<Result<bson::Document>> modify(Router& router,
         co_return co_await modify_where_found(router, invocation, ns, info, target.shards);
     const routing::ShardTarget& shard = target.shards.front();
     const bool is_retryable = request.session && request.session->txn_number;
-    bson::Document command = forwarded(router, request, &shard);
+    bson::Document command = forwarded(request, &shard);
     sharding::CallOptions options = primary_options(invocation, is_retryable);
     co_return co_await call_shard(
         router, invocation, shard.shard, std::move(command), std::move(options));

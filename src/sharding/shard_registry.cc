@@ -292,10 +292,9 @@ async::Task<Result<HostAndPort>> ShardRegistry::choose(std::shared_ptr<Set> set,
 
 bson::Document ShardRegistry::with_cluster_time(bson::Document command) const {
     const Timestamp now = logical_clock_.now();
-    if (now.is_null() || command.view().has("$clusterTime")) return command;
-    bson::Builder complete;
-    complete.append_all(command);
-    complete.append("$clusterTime", bson::make("clusterTime", now));
+    if (now.is_null()) return command;
+    auto complete = bson::Builder::reopen(std::move(command));
+    complete.object("$clusterTime").append("clusterTime", now);
     return std::move(complete).finish();
 }
 
@@ -313,7 +312,12 @@ void ShardRegistry::note_cluster_time(bson::View reply) {
 async::Task<Result<bson::Document>> ShardRegistry::call_host(HostAndPort host,
                                                              bson::Document command,
                                                              CallOptions options) {
-    command = with_cluster_time(std::move(command));
+    return send(std::move(host), with_cluster_time(std::move(command)), std::move(options));
+}
+
+async::Task<Result<bson::Document>> ShardRegistry::send(HostAndPort host,
+                                                        bson::Document command,
+                                                        CallOptions options) {
     async::RemoteCall call{std::move(host), std::move(command).release(), options.deadline};
     auto answer = co_await transport_.call(std::move(call), options.cancellation);
     if (!answer) co_return std::move(answer).error();
@@ -342,6 +346,7 @@ async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
     if (!set) {
         CO_TRY(set, co_await find_set(shard, options.deadline));
     }
+    command = with_cluster_time(std::move(command));
     std::optional<Error> last;
     for (int attempt = 0; attempt < limits::primary_attempts; ++attempt) {
         std::optional<HostAndPort> picked = set->pick(options.read_mode, options.tag_sets);
@@ -353,7 +358,7 @@ async::Task<Result<bson::Document>> ShardRegistry::call(ShardName shard,
             picked = std::move(*chosen);
         }
         const HostAndPort& host = *picked;
-        auto reply = co_await call_host(host, command, options);
+        auto reply = co_await send(host, command, options);
         if (!reply) {
             const ErrorCode code = reply.error().code();
             if (is_shut_down()) co_return shutting_down();

@@ -72,10 +72,11 @@ public:
     void shut_down();
     bool is_shut_down() const { return stopping_.is_cancelled(); }
 
-    /// Sends a command (a whole OP_MSG body, $db included) to a member of the set and returns its
-    /// reply, whatever its ok. Finds the primary, goes after it when it moves (not-primary errors),
-    /// waits for an election up to the deadline, at most limits::discovery. Fails with
-    /// ShardNotFound, FailedToSatisfyReadPreference (133), HostUnreachable, MaxTimeMSExpired.
+    /// Sends a command (a whole OP_MSG body, $db included; $clusterTime is added) to a member of
+    /// the set and returns its reply, whatever its ok. Finds the primary, goes after it when it
+    /// moves (not-primary errors), waits for an election up to the deadline, at most
+    /// limits::discovery. Fails with ShardNotFound, FailedToSatisfyReadPreference (133),
+    /// HostUnreachable, MaxTimeMSExpired.
     async::Task<Result<bson::Document>> call(ShardName shard,
                                              bson::Document command,
                                              CallOptions options);
@@ -100,6 +101,7 @@ public:
     std::optional<SetAddress> address(const ShardName& shard) const;
     /// The member last seen as primary, for cursors that must stay where they were opened.
     std::optional<HostAndPort> primary(const ShardName& shard) const;
+    /// As call() to one member, once.
     async::Task<Result<bson::Document>> call_host(HostAndPort host,
                                                   bson::Document command,
                                                   CallOptions options);
@@ -119,6 +121,9 @@ private:
                           HostAndPort host,
                           Instant deadline,
                           async::Cancellation cancellation);
+    async::Task<Result<bson::Document>> send(HostAndPort host,
+                                             bson::Document command,
+                                             CallOptions options);
     async::Task<Status> check_is_shard(ShardName shard, const CallOptions& options);
     async::Task<Result<HostAndPort>> choose(std::shared_ptr<Set> set, const CallOptions& options);
 

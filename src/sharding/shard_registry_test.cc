@@ -28,6 +28,7 @@ public:
                 .release();
         }
         asked.push_back(request.target);
+        commands.push_back(command);
         if (answers.empty()) co_return Error(ErrorCode::host_unreachable, "no answer was told");
         const std::string text = answers.front();
         answers.pop_front();
@@ -44,6 +45,7 @@ public:
     HostAndPort primary = first;
     std::deque<std::string> answers;
     std::vector<HostAndPort> asked;
+    std::vector<bson::Document> commands;
 };
 
 const std::string stepped_down =
@@ -94,6 +96,17 @@ TEST_F(SettledCalls, TheNextPrimaryIsAskedWhenOneSteppedDownBeforeItWasSettled) 
     network_.answers = {stepped_down, not_primary, done};
     EXPECT_EQ(outcome(true), "ok");
     EXPECT_EQ(network_.asked, (std::vector{first, first, second}));
+}
+
+TEST_F(SettledCalls, EveryAttemptTellsTheClusterTimeOnce) {
+    const Timestamp now = logical_clock_.make(1, clock_.wall_now());
+    network_.answers = {not_primary, done};
+    EXPECT_EQ(outcome(true), "ok");
+    ASSERT_EQ(network_.commands.size(), 2U);
+    for (const bson::Document& command : network_.commands) {
+        EXPECT_EQ(command.view().count(), 3U);
+        EXPECT_EQ(command["$clusterTime"].as_view()["clusterTime"].as_timestamp(), now);
+    }
 }
 
 TEST_F(SettledCalls, WhatMayNotRunTwiceIsNotSentAgain) {

@@ -6,13 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "base/name_table.h"
+
 namespace tessera::wire {
 
 namespace {
 
 struct Known {
     std::string_view name;
-    bson::Value CommandLine::*value;
+    bson::Value CommandLine::*value;  // Null: accepted on every command and read elsewhere, or of
+                                      // no effect on us.
 };
 
 constexpr std::array known_arguments = {
@@ -32,15 +35,28 @@ constexpr std::array known_arguments = {
     Known{"apiDeprecationErrors", &CommandLine::api_deprecation_errors},
     Known{"shardVersion", &CommandLine::shard_version},
     Known{"databaseVersion", &CommandLine::database_version},
+    Known{"$db", nullptr},
+    Known{"$audit", nullptr},
+    Known{"$client", nullptr},
+    Known{"$configServerState", nullptr},
+    Known{"$configTime", nullptr},
+    Known{"$topologyTime", nullptr},
+    Known{"$replData", nullptr},
+    Known{"$oplogQueryData", nullptr},
+    Known{"allowImplicitCollectionCreation", nullptr},
+    Known{"clientOperationKey", nullptr},
+    Known{"coordinator", nullptr},
 };
 
-/// Accepted on every command and read elsewhere, or of no effect on us.
-constexpr std::array<std::string_view, 11> other_arguments = {
-    "$db",          "$audit",          "$client",       "$configServerState",
-    "$configTime",  "$topologyTime",   "$replData",     "$oplogQueryData",
-    "allowImplicitCollectionCreation", "clientOperationKey",
-    "coordinator",
-};
+constexpr auto known_names = [] {
+    std::array<std::string_view, known_arguments.size()> result;
+    std::transform(
+        known_arguments.begin(), known_arguments.end(), result.begin(), [](const Known& known) {
+            return known.name;
+        });
+    return NameTable(result);
+}();
+constexpr std::size_t database_argument = known_names.find("$db");
 
 Error duplicate(std::string_view name) {
     return Error(
@@ -50,16 +66,6 @@ Error duplicate(std::string_view name) {
 
 /// No two fields of a command may have one name: each reader would take another one's value.
 Status check_distinct(bson::View body) {
-    constexpr std::size_t usual_max = 32;
-    std::array<std::string_view, usual_max> names;
-    std::size_t count = 0;
-    for (const bson::Element& field : body) {
-        const auto end = names.begin() + static_cast<std::ptrdiff_t>(count);
-        if (std::find(names.begin(), end, field.name) != end) return duplicate(field.name);
-        if (count == usual_max) break;
-        names[count++] = field.name;
-    }
-    if (count < usual_max) return {};
     std::vector<std::string_view> all;
     for (const bson::Element& field : body)
         all.push_back(field.name);
@@ -69,6 +75,31 @@ Status check_distinct(bson::View body) {
     return {};
 }
 
+/// Tells of most names that they are distinct without looking at them twice.
+class SeenNames {
+public:
+    /// False: it may be one of those before.
+    bool is_new(std::string_view name) {
+        if (count_ == marks_.size()) return false;
+        const std::uint16_t mark = mark_of(name);
+        for (std::size_t i = 0; i < count_; ++i)
+            if (marks_[i] == mark) return false;
+        marks_[count_++] = mark;
+        return true;
+    }
+
+private:
+    static std::uint16_t mark_of(std::string_view name) {
+        if (name.empty()) return 0;
+        const auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(name[i]); };
+        return static_cast<std::uint16_t>(name.size() * 5407 + at(0) * 257U +
+                                          at(name.size() / 2) * 4099U + at(name.size() - 1));
+    }
+
+    std::array<std::uint16_t, 32> marks_;  // The first `count_`.
+    std::size_t count_ = 0;
+};
+
 }  // namespace
 
 Result<CommandLine> parse_command_line(const Request& request) {
@@ -77,25 +108,33 @@ Result<CommandLine> parse_command_line(const Request& request) {
     result.body = request.body;
     if (request.body.is_empty())
         return Error(ErrorCode::command_not_found, "no such command: ''");
-    TRY_OK(check_distinct(request.body));
-    TRY(result.database, request.database());
+    SeenNames seen;
+    bool are_distinct = true;
+    bson::Value database;
     auto element = request.body.begin();
     result.name = element->name;
+    (void)seen.is_new(result.name);
     for (++element; element != request.body.end(); ++element) {
-        for (const Known& known : known_arguments) {
-            if (element->name.size() != known.name.size() || element->name != known.name) continue;
-            result.*(known.value) = element->value;
-            break;
-        }
+        are_distinct = are_distinct && seen.is_new(element->name);
+        const std::size_t at = known_names.find(element->name);
+        if (at == known_names.none) continue;
+        if (at == database_argument)
+            database = element->value;
+        else if (known_arguments[at].value != nullptr)
+            result.*(known_arguments[at].value) = element->value;
     }
+    if (!are_distinct) TRY_OK(check_distinct(request.body));
+    if (request.op_code == OpCode::query)
+        result.database = request.query_database;
+    else if (database.is_string())
+        result.database = database.as_string();
+    else
+        return Error(location(40571), "OP_MSG requests require a $db argument");
     return result;
 }
 
 bool is_generic_argument(std::string_view name) {
-    const auto is_it = [&](const Known& known) { return known.name == name; };
-    return std::any_of(known_arguments.begin(), known_arguments.end(), is_it) ||
-           std::find(other_arguments.begin(), other_arguments.end(), name) !=
-               other_arguments.end();
+    return known_names.find(name) != known_names.none;
 }
 
 }  // namespace tessera::wire

@@ -284,14 +284,6 @@ std::string_view Request::command_name() const {
     return body.is_empty() ? std::string_view() : body.front().name;
 }
 
-Result<std::string_view> Request::database() const {
-    if (op_code == OpCode::query) return query_database;
-    const bson::Value database = body["$db"];
-    if (!database.is_string())
-        return Error(location(40571), "OP_MSG requests require a $db argument");
-    return database.as_string();
-}
-
 const Sequence* Request::sequence(std::string_view name) const {
     for (const Sequence& sequence : sequences) {
         if (sequence.name == name) return &sequence;

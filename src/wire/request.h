@@ -49,8 +49,6 @@ struct Request {
 
     /// The body's first field, which names the command; empty when there is none.
     std::string_view command_name() const;
-    /// $db, or OP_QUERY's. Fails with code 40571 when it is missing or no string.
-    Result<std::string_view> database() const;
     /// The sequence of that name, null when there is none.
     const Sequence* sequence(std::string_view name) const;
 };
