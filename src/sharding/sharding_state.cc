@@ -114,10 +114,10 @@ Status ShardingState::check_database(const std::string& ns,
     info.db = database_of(ns);
     info.received = *received.database;
     const auto known = databases_.find(info.db);
-    if (known != databases_.end()) info.wanted = known->second.version;
-    if (known == databases_.end())
+    if (known == databases_.end() || !known->second.entry)
         return info.to_error("the version of database " + info.db + " is not known here yet");
-    if (*info.wanted != info.received || known->second.primary != identity_->name)
+    info.wanted = known->second.entry->version;
+    if (*info.wanted != info.received || known->second.entry->primary != identity_->name)
         return info.to_error("version mismatch for database " + info.db);
     return {};
 }
@@ -194,25 +194,47 @@ async::Task<Status> ShardingState::refresh(std::string ns, Instant deadline) {
     routing::RefreshRequest request;
     request.collection = ns;
     request.database = db;
-    cache_.mark_stale(request);
-    auto info = co_await cache_.get(ns, deadline);
-    if (!info && info.error().code() != ErrorCode::namespace_not_found)
-        co_return std::move(info).error();
-    const std::lock_guard lock(mutex_);
-    Collection& collection = collections_[ns];
-    if (!info) {
-        databases_.erase(db);
-        collection.is_known = false;
-        collection.chunks = nullptr;
-        co_return Status();
+    for (;;) {
+        std::uint64_t began = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            began = ++moment_;
+        }
+        cache_.mark_stale(request);
+        auto info = co_await cache_.get(ns, deadline);
+        if (!info && info.error().code() != ErrorCode::namespace_not_found)
+            co_return std::move(info).error();
+        const std::lock_guard lock(mutex_);
+        take_over(ns, info, began);
+        // Forgotten meanwhile: what was read may be what is to be forgotten.
+        const bool is_known = collections_[ns].is_known && databases_[db].entry;
+        if (!info || is_known || clock_.now() >= deadline) co_return Status();
     }
-    databases_[db] = info->database;
-    // Two refreshes may end out of order: a newer version is not replaced by an older one.
+}
+
+// Refreshes may end in another order than they began: a read of one collection takes long, and
+// meanwhile a shorter one has shown that its database has moved. Nor does an older version, which
+// config servers that have just elected a primary may show once more, replace a newer one.
+void ShardingState::take_over(const std::string& ns,
+                              const Result<routing::RoutingInfo>& info,
+                              std::uint64_t began) {
+    Database& database = databases_[database_of(ns)];
+    Collection& collection = collections_[ns];
+    if (began < std::max(database.forgotten, all_forgotten_)) return;
+    if (began > database.learned) {
+        database.learned = began;
+        if (!info)
+            database.entry.reset();
+        else if (!database.entry || !info->database.version.is_older_than(database.entry->version))
+            database.entry = info->database;
+    }
+    if (began < collection.learned) return;
+    collection.learned = began;
+    if (!info) return collection.forget(began);
     const bool is_older = collection.is_known && collection.chunks && info->chunks &&
                           info->chunks->version().is_older_than(collection.chunks->version());
     if (!is_older) collection.chunks = info->chunks;
     collection.is_known = true;
-    co_return Status();
 }
 
 async::Task<void> ShardingState::recover(std::string ns, Error error, Instant deadline) {
@@ -412,7 +434,7 @@ std::optional<routing::DatabaseEntry> ShardingState::known_database(const std::s
     const std::lock_guard lock(mutex_);
     const auto at = databases_.find(db);
     if (at == databases_.end()) return std::nullopt;
-    return at->second;
+    return at->second.entry;
 }
 
 bool ShardingState::is_range_in_use(const std::string& ns, const routing::Range& range) const {
@@ -436,20 +458,17 @@ bool ShardingState::is_range_in_use(const std::string& ns, const routing::Range&
 void ShardingState::forget(const std::string& ns) {
     cache_.forget(ns);
     const std::lock_guard lock(mutex_);
-    Collection& collection = collections_[ns];
-    collection.is_known = false;
-    collection.chunks = nullptr;
+    collections_[ns].forget(++moment_);
 }
 
 void ShardingState::forget_database(const std::string& db) {
     cache_.forget_database(db);
     const std::lock_guard lock(mutex_);
-    databases_.erase(db);
-    for (auto& [ns, collection] : collections_) {
-        if (database_of(ns) != db) continue;
-        collection.is_known = false;
-        collection.chunks = nullptr;
-    }
+    Database& database = databases_[db];
+    database.entry.reset();
+    database.forgotten = ++moment_;
+    for (auto& [ns, collection] : collections_)
+        if (database_of(ns) == db) collection.forget(moment_);
 }
 
 void ShardingState::forget_all() {
@@ -458,9 +477,9 @@ void ShardingState::forget_all() {
         const std::lock_guard lock(mutex_);
         databases_.clear();
         database_sections_.clear();
+        all_forgotten_ = ++moment_;
         for (auto& [ns, collection] : collections_) {
-            collection.is_known = false;
-            collection.chunks = nullptr;
+            collection.forget(moment_);
             collection.section = Section::none;
         }
     }

@@ -134,7 +134,21 @@ private:
         Term section_term = term_uninitialized;
         std::vector<std::weak_ptr<InUse>> in_use;
         std::size_t prune_at = 64;
+        std::uint64_t learned = 0;  // The moment when that refresh began, or it was forgotten.
+        void forget(std::uint64_t moment) {
+            is_known = false;
+            chunks = nullptr;
+            learned = moment;
+        }
     };
+    struct Database {
+        std::optional<routing::DatabaseEntry> entry;
+        std::uint64_t learned = 0;    // As a collection's.
+        std::uint64_t forgotten = 0;  // With all its collections.
+    };
+    void take_over(const std::string& ns,
+                   const Result<routing::RoutingInfo>& info,
+                   std::uint64_t began);
     Status check_database(const std::string& ns, const ReceivedVersions& received) const;
     Status check_collection(const std::string& ns,
                             const ReceivedVersions& received,
@@ -155,7 +169,11 @@ private:
     std::optional<ShardIdentity> identity_;
     bool is_recovering_ = false;
     std::map<std::string, Collection> collections_;
-    std::map<std::string, routing::DatabaseEntry> databases_;
+    std::map<std::string, Database> databases_;
+    /// Counts refreshes that begin and entries that are forgotten. What a refresh has read is as
+    /// old as its beginning, and takes the place only of what is older.
+    std::uint64_t moment_ = 0;
+    std::uint64_t all_forgotten_ = 0;
     std::map<std::string, Section> database_sections_;
 };
 

@@ -23,6 +23,9 @@ public:
     routing::ChunkMap::Pointer map = routing::testing::map_of({10}, {"A", "B"});
     routing::DatabaseEntry shop;
     int old_reads = 0;  // So many reads of the database still show the version before.
+    // What happens while an answer is on its way, once.
+    std::function<void()> after_database;
+    std::function<void()> before_collection;
 
     TableReader() {
         shop.name = "shop";
@@ -35,10 +38,12 @@ public:
         if (db != "shop") co_return std::optional<routing::DatabaseEntry>();
         routing::DatabaseEntry shown = shop;
         if (old_reads > 0) --shown.version.last_mod, --old_reads;
+        if (const auto event = std::exchange(after_database, nullptr)) event();
         co_return std::optional<routing::DatabaseEntry>(shown);
     }
     async::Task<Result<std::optional<routing::CollectionEntry>>> collection(std::string ns,
                                                                             Instant) override {
+        if (const auto event = std::exchange(before_collection, nullptr)) event();
         if (ns != "shop.items") co_return std::optional<routing::CollectionEntry>();
         co_return std::optional<routing::CollectionEntry>(map->collection());
     }
@@ -228,6 +233,49 @@ TEST_F(State, ARangeIsInUseWhileARequestGoesByAMapThatOwnsIt) {
     EXPECT_FALSE(state_.is_range_in_use("shop.items", routing::testing::range(10, highest)));
     use = Error(ErrorCode::interrupted, "");
     EXPECT_FALSE(state_.is_range_in_use("shop.items", routing::testing::range(lowest, 10)));
+}
+
+TEST_F(State, AReadThatWasUnderWayDoesNotBringBackWhatWasForgotten) {
+    const ReceivedVersions before = unsharded();
+    reader_.after_database = [&] {
+        ++reader_.shop.version.last_mod;  // It moves, and this shard is told.
+        state_.forget_database("shop");
+    };
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    EXPECT_FALSE(may("shop.plain", before, Access::write));
+    EXPECT_TRUE(may("shop.plain", unsharded(), Access::write));
+    reader_.before_collection = [&] { state_.forget("shop.plain"); };
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    EXPECT_TRUE(may("shop.plain", unsharded(), Access::write));
+    reader_.after_database = [&] { state_.forget_all(); };
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    EXPECT_TRUE(may("shop.plain", unsharded(), Access::write));
+}
+
+// A read of one collection's placement takes long; its database moves, which another has seen.
+TEST_F(State, AReadThatBeganEarlierDoesNotReplaceWhatALaterOneHasShown) {
+    const ReceivedVersions before = unsharded();
+    reader_.before_collection = [&] {
+        ++reader_.shop.version.last_mod;
+        reader_.shop.primary = "B";
+        ASSERT_TRUE(run(state_.refresh("shop.other", async::no_deadline)).has_value());
+        ASSERT_EQ(state_.known_database("shop")->primary, "B");
+    };
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    EXPECT_EQ(state_.known_database("shop")->primary, "B");
+    EXPECT_FALSE(may("shop.plain", before, Access::write));
+}
+
+// A config primary that has just been elected.
+TEST_F(State, AnOlderVersionOfADatabaseDoesNotReplaceANewerOne) {
+    const ReceivedVersions before = unsharded();
+    ++reader_.shop.version.last_mod;
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    reader_.old_reads = 1;
+    ASSERT_TRUE(run(state_.refresh("shop.plain", async::no_deadline)).has_value());
+    EXPECT_EQ(reader_.old_reads, 0);
+    EXPECT_FALSE(may("shop.plain", before, Access::write));
+    EXPECT_TRUE(may("shop.plain", unsharded(), Access::write));
 }
 
 TEST_F(State, ARefreshWaitsForWhatAShardHasBeenToldAlready) {
