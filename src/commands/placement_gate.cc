@@ -46,11 +46,12 @@ private:
 };
 
 // `at` null: as things are now.
-Result<routing::OwnershipFilter> filter_at(routing::ChunkMap::Pointer chunks,
+Result<routing::OwnershipFilter> filter_at(const sharding::CollectionPlacement& placement,
                                            const routing::ShardName& shard,
                                            Timestamp at) {
-    if (at.is_null()) return routing::OwnershipFilter(std::move(chunks), shard);
-    return routing::OwnershipFilter::at(std::move(chunks), shard, at);
+    if (!at.is_null()) return routing::OwnershipFilter::at(placement.chunks, shard, at);
+    if (placement.owned) return routing::OwnershipFilter(placement.chunks, placement.owned);
+    return routing::OwnershipFilter(placement.chunks, shard);
 }
 
 }  // namespace
@@ -92,7 +93,7 @@ Result<Placement> ShardPlacementGate::check(const Request& request,
         request.read_concern ? request.read_concern->at_cluster_time : Timestamp();
     std::optional<routing::OwnershipFilter> filter;
     if (is_filtered) {
-        TRY(filter, filter_at(found.chunks, identity->name, at));
+        TRY(filter, filter_at(found, identity->name, at));
     }
     const auto guard = std::make_shared<ReadGuard>(
         sharding_.member, found, std::move(claim), std::move(filter), !at.is_null());

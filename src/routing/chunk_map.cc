@@ -197,4 +197,22 @@ bool ChunkMap::owns_range(const ShardName& shard, const Range& range) const {
     return true;
 }
 
+KeyRanges ChunkMap::ranges_of(const ShardName& shard) const {
+    KeyRanges ranges;
+    if (!owns_any(shard)) return ranges;
+    for (const auto& chunk : chunks_)
+        if (chunk->shard == shard) add_range(*chunk, ranges);
+    return ranges;
+}
+
+void ChunkMap::add_range(const Chunk& chunk, KeyRanges& ranges) const {
+    std::string high = chunk.max_key;
+    // {a: MaxKey} itself is the last chunk's.
+    if (key().is_max_bound(chunk.range.max)) high = everything().front().high;
+    if (!ranges.empty() && ranges.back().high == chunk.min_key)
+        ranges.back().high = std::move(high);
+    else
+        ranges.push_back({chunk.min_key, std::move(high)});
+}
+
 }  // namespace tessera::routing

@@ -63,6 +63,10 @@ public:
     Result<std::vector<ShardName>> shards_of(const KeyRanges& ranges, Timestamp at) const;
     /// Whether the shard owns all of [min, max), by the chunks' bounds.
     bool owns_range(const ShardName& shard, const Range& range) const;
+    /// The keys the shard owns, sorted, neighbours joined. Linear in chunks.
+    KeyRanges ranges_of(const ShardName& shard) const;
+    /// Adds what a chunk holds to ranges that lie before it.
+    void add_range(const Chunk& chunk, KeyRanges& ranges) const;
 
 private:
     explicit ChunkMap(CollectionEntry collection) : collection_(std::move(collection)) {}

@@ -6,33 +6,17 @@
 namespace tessera::routing {
 
 OwnershipFilter::OwnershipFilter(ChunkMap::Pointer map, const ShardName& shard)
-    : map_(std::move(map)) {
-    if (!map_->owns_any(shard)) return;
-    for (const auto& chunk : map_->chunks()) {
-        if (chunk->shard == shard) add(*chunk);
-    }
-}
+    : map_(std::move(map)), ranges_(std::make_shared<const KeyRanges>(map_->ranges_of(shard))) {}
 
 Result<OwnershipFilter> OwnershipFilter::at(ChunkMap::Pointer map,
                                             const ShardName& shard,
                                             Timestamp time) {
-    OwnershipFilter filter(std::move(map));
-    for (const auto& chunk : filter.map_->chunks()) {
+    KeyRanges ranges;
+    for (const auto& chunk : map->chunks()) {
         TRY(const ShardName owner, chunk->shard_at(time));
-        if (owner == shard) filter.add(*chunk);
+        if (owner == shard) map->add_range(*chunk, ranges);
     }
-    return filter;
-}
-
-void OwnershipFilter::add(const Chunk& chunk) {
-    std::string high = chunk.max_key;
-    // {a: MaxKey} itself is the last chunk's.
-    if (map_->key().is_max_bound(chunk.range.max)) high = everything().front().high;
-    if (!ranges_.empty() && ranges_.back().high == chunk.min_key) {
-        ranges_.back().high = std::move(high);
-    } else {
-        ranges_.push_back({chunk.min_key, std::move(high)});
-    }
+    return OwnershipFilter(std::move(map), std::make_shared<const KeyRanges>(std::move(ranges)));
 }
 
 bool OwnershipFilter::owns(bson::View document) {
@@ -42,10 +26,10 @@ bool OwnershipFilter::owns(bson::View document) {
 
 bool OwnershipFilter::owns_key(std::string_view key) const {
     const auto after = std::upper_bound(
-        ranges_.begin(), ranges_.end(), key, [](std::string_view one, const KeyRange& range) {
+        ranges_->begin(), ranges_->end(), key, [](std::string_view one, const KeyRange& range) {
             return one < range.high;
         });
-    return after != ranges_.end() && after->low <= key;
+    return after != ranges_->end() && after->low <= key;
 }
 
 }  // namespace tessera::routing

@@ -4,7 +4,7 @@
 // beyond those is an orphan: not yet deleted after a migration away, or being received.
 #pragma once
 
-#include <vector>
+#include <memory>
 
 #include "routing/chunk_map.h"
 
@@ -14,6 +14,9 @@ namespace tessera::routing {
 class OwnershipFilter {
 public:
     OwnershipFilter(ChunkMap::Pointer map, const ShardName& shard);
+    /// `ranges`: the map's ranges_of() the shard, for many filters.
+    OwnershipFilter(ChunkMap::Pointer map, std::shared_ptr<const KeyRanges> ranges)
+        : map_(std::move(map)), ranges_(std::move(ranges)) {}
     /// As owned at a cluster time; fails with StaleChunkHistory (250) when that is not known.
     static Result<OwnershipFilter> at(ChunkMap::Pointer map,
                                       const ShardName& shard,
@@ -24,15 +27,12 @@ public:
     bool owns(bson::View document);
     bool owns_key(std::string_view key) const;
     /// The owned ranges, sorted, neighbours joined.
-    const KeyRanges& ranges() const { return ranges_; }
+    const KeyRanges& ranges() const { return *ranges_; }
     const ChunkMap& map() const { return *map_; }
 
 private:
-    explicit OwnershipFilter(ChunkMap::Pointer map) : map_(std::move(map)) {}
-    void add(const Chunk& chunk);
-
     ChunkMap::Pointer map_;
-    KeyRanges ranges_;
+    std::shared_ptr<const KeyRanges> ranges_;
     bson::KeyBuilder buffer_;
 };
 

@@ -141,6 +141,13 @@ Status ShardingState::check_collection(const std::string& ns,
     return {};
 }
 
+std::shared_ptr<const routing::KeyRanges> ShardingState::owned(Collection& collection) const {
+    if (!collection.owned && collection.chunks && identity_)
+        collection.owned =
+            std::make_shared<routing::KeyRanges>(collection.chunks->ranges_of(identity_->name));
+    return collection.owned;
+}
+
 std::shared_ptr<void> ShardingState::use(Collection& collection, Access access) {
     auto& uses = collection.in_use;
     if (uses.size() >= collection.prune_at) {
@@ -167,6 +174,7 @@ Result<CollectionPlacement> ShardingState::check(const std::string& ns,
         placement.chunks = collection.is_known ? collection.chunks : nullptr;
         // What it would change beyond what is owned here would go with the orphans.
         placement.is_filtered = access == Access::write && !received.is_internal;
+        if (placement.is_filtered) placement.owned = owned(collection);
         placement.in_use = use(collection, access);
         return placement;
     }
@@ -185,6 +193,7 @@ Result<CollectionPlacement> ShardingState::check(const std::string& ns,
     TRY_OK(check_collection(ns, received, collection));
     placement.chunks = collection.chunks;
     placement.is_filtered = received.shard.has_value();
+    placement.owned = owned(collection);
     placement.in_use = use(collection, access);
     return placement;
 }
@@ -233,7 +242,7 @@ void ShardingState::take_over(const std::string& ns,
     if (!info) return collection.forget(began);
     const bool is_older = collection.is_known && collection.chunks && info->chunks &&
                           info->chunks->version().is_older_than(collection.chunks->version());
-    if (!is_older) collection.chunks = info->chunks;
+    if (!is_older) collection.set_chunks(info->chunks);
     collection.is_known = true;
 }
 

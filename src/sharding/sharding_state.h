@@ -44,7 +44,8 @@ struct ReceivedVersions {
 /// a critical section from beginning under a write, until it goes.
 struct CollectionPlacement {
     routing::ChunkMap::Pointer chunks;  // Null: unsharded, or a request without versions.
-    bool is_filtered = false;           // The request came through a router: orphans are hidden.
+    std::shared_ptr<const routing::KeyRanges> owned;  // This shard's part of them.
+    bool is_filtered = false;  // The request came through a router: orphans are hidden.
     std::shared_ptr<void> in_use;
 };
 
@@ -129,6 +130,12 @@ private:
     struct Collection {
         bool is_known = false;
         routing::ChunkMap::Pointer chunks;
+        // What this shard owns of them: worked out for a map's first request, for all its requests.
+        std::shared_ptr<const routing::KeyRanges> owned;
+        void set_chunks(routing::ChunkMap::Pointer map) {
+            if (chunks != map) owned = nullptr;
+            chunks = std::move(map);
+        }
         Section section = Section::none;
         Instant section_until = async::no_deadline;  // Set: of begin_change().
         Term section_term = term_uninitialized;
@@ -137,7 +144,7 @@ private:
         std::uint64_t learned = 0;  // The moment when that refresh began, or it was forgotten.
         void forget(std::uint64_t moment) {
             is_known = false;
-            chunks = nullptr;
+            set_chunks(nullptr);
             learned = moment;
         }
     };
@@ -161,6 +168,7 @@ private:
                         const Collection& collection,
                         Access access) const;
     static std::shared_ptr<void> use(Collection& collection, Access access);
+    std::shared_ptr<const routing::KeyRanges> owned(Collection& collection) const;
 
     async::Clock& clock_;
     RoutingCache& cache_;

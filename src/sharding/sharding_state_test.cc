@@ -278,6 +278,23 @@ TEST_F(State, AnOlderVersionOfADatabaseDoesNotReplaceANewerOne) {
     EXPECT_TRUE(may("shop.plain", unsharded(), Access::write));
 }
 
+TEST_F(State, WhatIsOwnedIsWorkedOutOnceAVersion) {
+    const auto first = state_.check("shop.items", sharded(), Access::read);
+    const auto second = state_.check("shop.items", {}, Access::write);
+    ASSERT_TRUE(first && second);
+    ASSERT_TRUE(first->owned);
+    EXPECT_EQ(first->owned, second->owned);
+    EXPECT_EQ(first->owned->size(), 1U);
+    auto anew = routing::testing::collection();
+    ++anew.generation.timestamp.seconds;
+    reader_.map = routing::testing::map_of({10}, {"B", "B"}, anew);
+    ASSERT_TRUE(run(state_.refresh("shop.items", async::no_deadline)).has_value());
+    const auto moved = state_.check("shop.items", {}, Access::write);
+    ASSERT_TRUE(moved && moved->owned);
+    EXPECT_TRUE(moved->owned->empty());
+    EXPECT_FALSE(state_.check("shop.plain", unsharded(), Access::read)->owned);
+}
+
 TEST_F(State, ARefreshWaitsForWhatAShardHasBeenToldAlready) {
     routing::RefreshRequest request;
     request.database = "shop";
