@@ -61,7 +61,7 @@ e2e: setup-test build ## Runs the end-to-end tests alone: make e2e PYTEST="-k fa
 	@python3 tools/test.py --build $(BUILD) --e2e $(PYTEST)
 
 bench: setup-test peer build ## Runs the benchmarks (MONGOD=/path names the peer to compare with)
-	@tools/build.sh $(PRESET) load
+	@tools/build.sh $(PRESET) load forward
 	@tools/bench.sh $(BUILD) $(BENCH)
 
 peer: ## Fetches a mongod 6.0.5 to measure against (benchmarks only)

@@ -7,6 +7,7 @@ client is bench/load.cc with some connections at once: with a single slow one mo
 counted is the kernel putting an idle machine to sleep and waking it, the same on both sides.
 """
 
+import contextlib
 import pathlib
 import subprocess
 
@@ -14,6 +15,8 @@ import psutil
 
 from lib import replica_set as sets
 from lib import server
+from lib.ports import free_ports, is_free
+from lib.wait import wait_until
 
 DOCUMENTS = 10000  # As bench/load.cc expects, the text's length too.
 TEXT = "x" * 964
@@ -97,9 +100,23 @@ def cpu_of(processes, uri, connections, requests=40000):
             for process, start in zip(processes, before)]
 
 
+@contextlib.contextmanager
+def forwarder(target_port):
+    """bench/forward.cc before a port: its process and its own port."""
+    (port,) = free_ports(1)
+    with subprocess.Popen([pathlib.Path(server.BIN) / "forward", str(port), str(target_port)],
+                          stdin=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: not is_free(port), 10, "the forwarder")
+            yield psutil.Process(process.pid), port
+        finally:
+            process.kill()
+
+
 def router_microseconds(cluster, shard_primary):
-    """CPU of a point read, for each of ROUTER_CONNECTIONS: (connections, the router's, the shard's
-    for the router, the shard's asked directly), each the least of the turns."""
+    """CPU of a point read, for each of ROUTER_CONNECTIONS, each the least of the turns:
+    (connections, the router's, the shard's for the router, a forwarder's in its place, the shard's
+    for that one, the shard's asked directly)."""
     cluster.client.admin.command("balancerStop")  # All stays on one shard.
     cluster.client.admin.command("shardCollection", "bench.documents", key={"_id": 1})
     fill(cluster.client)
@@ -109,10 +126,12 @@ def router_microseconds(cluster, shard_primary):
     shard, port = shard_primary(cluster.client.config.chunks.find_one({"uuid": uuid})["shard"])
     routed_uri = f"mongodb://{host}/?directConnection=true"
     direct_uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-    for connections in ROUTER_CONNECTIONS:
-        through, direct = [], []
-        for _ in range(ROUNDS):
-            through.append(cpu_of([router, shard], routed_uri, connections))
-            direct += cpu_of([shard], direct_uri, connections)
-        yield (connections, min(turn[0] for turn in through), min(turn[1] for turn in through),
-               min(direct))
+    with forwarder(port) as (forward, forward_port):
+        forwarded_uri = f"mongodb://127.0.0.1:{forward_port}/?directConnection=true"
+        for connections in ROUTER_CONNECTIONS:
+            turns = []
+            for _ in range(ROUNDS):
+                turns.append((*cpu_of([router, shard], routed_uri, connections),
+                              *cpu_of([forward, shard], forwarded_uri, connections),
+                              *cpu_of([shard], direct_uri, connections)))
+            yield connections, *(min(each) for each in zip(*turns))

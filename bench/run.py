@@ -123,12 +123,15 @@ def measure_failover(report, folder):
 def measure_router(report, folder):
     cluster = clusters.Cluster(f"{folder}/router").up()
     try:
-        for connections, router, routed, direct in operations.router_microseconds(
-                cluster, lambda shard: shard_primary(cluster, shard)):
+        for connections, router, routed, forward, forwarded, direct in (
+                operations.router_microseconds(cluster, lambda s: shard_primary(cluster, s))):
+            added, least = router + routed - direct, forward + forwarded - direct
             parts = (f"router {router:.2f}, its shard {routed:.2f}; "
                      f"the shard asked directly {direct:.2f}")
             report.add(f"what the router adds to a targeted point read, {connections} connections",
-                       router + routed - direct, "us", 15, parts)
+                       added, "us", 15, parts)
+            report.add("the same divided by what handing the bytes on adds", added / least, "",
+                       note=f"{added:.2f} us / {least:.2f} us")
     finally:
         cluster.close()
 
