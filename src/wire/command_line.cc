@@ -78,25 +78,16 @@ Status check_distinct(bson::View body) {
 /// Tells of most names that they are distinct without looking at them twice.
 class SeenNames {
 public:
-    /// False: it may be one of those before.
-    bool is_new(std::string_view name) {
-        if (count_ == marks_.size()) return false;
-        const std::uint16_t mark = mark_of(name);
-        for (std::size_t i = 0; i < count_; ++i)
-            if (marks_[i] == mark) return false;
-        marks_[count_++] = mark;
+    /// False: a name of this name_hash() may have been there before.
+    bool is_new(std::uint32_t hash) {
+        const auto end = hashes_.begin() + static_cast<std::ptrdiff_t>(count_);
+        if (count_ == hashes_.size() || std::find(hashes_.begin(), end, hash) != end) return false;
+        hashes_[count_++] = hash;
         return true;
     }
 
 private:
-    static std::uint16_t mark_of(std::string_view name) {
-        if (name.empty()) return 0;
-        const auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(name[i]); };
-        return static_cast<std::uint16_t>(name.size() * 5407 + at(0) * 257U +
-                                          at(name.size() / 2) * 4099U + at(name.size() - 1));
-    }
-
-    std::array<std::uint16_t, 32> marks_;  // The first `count_`.
+    std::array<std::uint32_t, 32> hashes_;  // The first `count_`.
     std::size_t count_ = 0;
 };
 
@@ -113,10 +104,11 @@ Result<CommandLine> parse_command_line(const Request& request) {
     bson::Value database;
     auto element = request.body.begin();
     result.name = element->name;
-    (void)seen.is_new(result.name);
+    (void)seen.is_new(name_hash(result.name));
     for (++element; element != request.body.end(); ++element) {
-        are_distinct = are_distinct && seen.is_new(element->name);
-        const std::size_t at = known_names.find(element->name);
+        const std::uint32_t hash = name_hash(element->name);
+        are_distinct = are_distinct && seen.is_new(hash);
+        const std::size_t at = known_names.find(element->name, hash);
         if (at == known_names.none) continue;
         if (at == database_argument)
             database = element->value;
